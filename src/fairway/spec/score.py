@@ -1,0 +1,87 @@
+"""Context and method of evaluation (recipes E)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fairway.spec.data import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flat:
+    """Each document in rows of ``context`` tokens, each row scored whole."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["flat"] = "flat"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sliding:
+    """Windows of ``context`` tokens over the whole stream; only the last ``stride`` targets of each are scored."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["sliding"] = "sliding"
+    stride: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentLora:
+    """Low-rank adapters of their own for each document, one step after each scored chunk (#77, #1530)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["lora"] = "lora"
+    rank: int = 96
+    alpha: float | None = None
+    """Adapter output is scaled by alpha/rank; absent means 1 (#1530)."""
+    chunk: int = 48
+    batch_docs: int = 64
+    lr: float = 1e-4
+    beta1: float = 0.0
+    beta2: float = 0.999
+    eps: float = 1e-10
+    weight_decay: float = 0.5
+    slot_lr_slope: float = 0.0
+    """Rate of slot i is multiplied by 1 + slope * i / (slots - 1) (#1695: 0.5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhasedSgd:
+    """Document adapters, and after each phase of the prefix an SGD pass of the base over what was scored (#1610)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["phased"] = "phased"
+    lora: DocumentLora
+    prefix_docs: int = 2000
+    phases: int = 3
+    lr: float = 1e-3
+    momentum: float = 0.9
+    chunk_tokens: int = 32_768
+    context: int = 2048
+    grad_clip: float = 1.0
+
+
+Method = Flat | Sliding | DocumentLora | PhasedSgd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreSpec:
+    """How the artifact is scored, and within which seconds."""
+
+    __pydantic_config__ = STRICT
+    context: int
+    batch_tokens: int
+    """Tokens of one forward of the flat and sliding methods."""
+    method: Method
+    diagnostic: Flat | Sliding
+    """Scores the float weights and the quantized ones before any adaptation."""
+    budget_s: float
+
+    def __post_init__(self) -> None:
+        """Refuse strides and chunks that skip tokens."""
+        for method in (self.method, self.diagnostic):
+            if isinstance(method, Sliding) and not 1 <= method.stride <= self.context:
+                raise ValueError(f"stride must be 1..{self.context}, got {method.stride}")
+        lora = self.method.lora if isinstance(self.method, PhasedSgd) else self.method
+        if isinstance(lora, DocumentLora) and not 1 <= lora.chunk <= self.context:
+            raise ValueError(f"chunk must be 1..{self.context}, got {lora.chunk}")
+        if isinstance(self.method, PhasedSgd) and not 1 <= self.method.phases <= self.method.prefix_docs:
+            raise ValueError(f"phases must be 1..prefix_docs ({self.method.prefix_docs}), got {self.method.phases}")

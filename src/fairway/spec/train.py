@@ -1,0 +1,72 @@
+"""Batch, steps, seconds, replay."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fairway.spec.data import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoReplay:
+    """Training ends with the loop."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateReplay:
+    """Keep the last batches while the rate is low, then run over them again (PR #445), inside the budget."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["late"] = "late"
+    start_scale: float = 0.2
+    """Batches are kept while the rate multiplier is below this."""
+    keep: int = 100
+    epochs: int = 2
+    lr_scale: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSpec:
+    """How much is learned from, and for how long."""
+
+    __pydantic_config__ = STRICT
+    context: int
+    """Tokens after which a packed document is cut, and the row length of contiguous batches."""
+    batch_tokens: int
+    """Tokens of one optimizer step, all ranks and micro-batches together."""
+    micro_batch_tokens: int
+    """Tokens of one forward on one rank."""
+    batching: Literal["packed", "contiguous"] = "packed"
+    budget_s: float
+    """Wall-clock seconds for training, calibration and replay included."""
+    reserve_s: float
+    """Seconds of the budget kept for calibration and replay."""
+    steps: int | None = None
+    """Progress is counted in these steps when given (and is then reproducible), in seconds otherwise."""
+    warmup_steps: int = 20
+    """Steps that are run and then undone, so that compilation is outside the clock."""
+    compile: bool = True
+    threads: int = 0
+    """CPU threads of one process, 0 for torch's own choice; sums depend on it, so reproducible recipes set it."""
+    calibration_batches: int = 16
+    """Micro-batches of training tokens for the Hessians."""
+    log_every: int = 50
+    replay: NoReplay | LateReplay = field(default_factory=NoReplay)
+
+    def __post_init__(self) -> None:
+        """Refuse batches that do not divide and reserves larger than the budget."""
+        if self.batch_tokens % self.micro_batch_tokens:
+            raise ValueError(
+                f"batch_tokens ({self.batch_tokens}) must be a multiple of micro_batch_tokens"
+                f" ({self.micro_batch_tokens})"
+            )
+        if self.batching == "contiguous" and self.micro_batch_tokens % self.context:
+            raise ValueError(
+                f"micro_batch_tokens ({self.micro_batch_tokens}) must be a multiple of context ({self.context})"
+            )
+        if not 0.0 <= self.reserve_s < self.budget_s:
+            raise ValueError(f"reserve_s ({self.reserve_s}) must be below budget_s ({self.budget_s})")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
