@@ -1,0 +1,126 @@
+"""The processes of one run. The only module that reads environment variables, and only when it is called."""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Num
+from torch import Tensor
+
+from fairway.errors import FairwayError
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Which of ``world`` processes this one is, and where its tensors live. With one process nothing communicates."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """True on the one rank that writes files and lines."""
+        return self.rank == 0
+
+    def sum_(self, tensors: Sequence[Num[Tensor, "..."]]) -> None:
+        """Each tensor becomes its sum over ranks, in place; one message a dtype."""
+        self._reduce(tensors, mean=False)
+
+    def mean_(self, tensors: Sequence[Num[Tensor, "..."]]) -> None:
+        """Each tensor becomes its mean over ranks, in place; one message a dtype."""
+        self._reduce(tensors, mean=True)
+
+    @torch.no_grad()
+    def _reduce(self, tensors: Sequence[Tensor], *, mean: bool) -> None:
+        if self.world == 1:
+            return
+        for alike in _by_dtype(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
+            dist.all_reduce(flat)
+            if mean:  # gloo has no average of its own
+                flat.div_(self.world)
+            _scatter_flat(flat, alike)
+
+    @torch.no_grad()
+    def broadcast_(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor becomes the first rank's, in place."""
+        if self.world == 1:
+            return
+        for alike in _by_dtype(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
+            dist.broadcast(flat, src=0)
+            _scatter_flat(flat, alike)
+
+    def any(self, flag: bool) -> bool:
+        """True on every rank if it is true on one (MAX of the flag, recipes C.4)."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor([int(flag)], dtype=torch.int32, device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags.item())
+
+    def barrier(self) -> None:
+        """Return when every rank has come here; a GPU has then finished what was queued on it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        if self.world > 1:
+            self.any(False)
+
+
+def _by_dtype(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    alike: dict[torch.dtype, list[Tensor]] = defaultdict(list)
+    for tensor in tensors:
+        alike[tensor.dtype].append(tensor)
+    return list(alike.values())
+
+
+def _scatter_flat(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+    pieces = flat.split_with_sizes([tensor.numel() for tensor in tensors])
+    for tensor, piece in zip(tensors, pieces, strict=True):
+        tensor.copy_(piece.view(tensor.shape))
+
+
+def _rank_variable(name: str) -> int:
+    text = os.environ[name]
+    if not text.isdecimal():
+        raise FairwayError(f"environment variable {name} must be a whole number as torchrun sets it, got {text!r}")
+    return int(text)
+
+
+def open_ranks(device: str | None = None, *, timeout_s: float = 600.0) -> Ranks:
+    """The ranks that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), connected; a lone process without them.
+
+    ``device`` None takes CUDA where there is a GPU. Ranks on CPU talk through gloo, on GPU through NCCL; a
+    partner that is silent for ``timeout_s`` seconds raises.
+    """
+    present = {name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if os.environ.get(name)}
+    if "WORLD_SIZE" not in present:
+        rank, world, local = 0, 1, 0
+    elif len(present) < 3:
+        missing = ", ".join(sorted({"RANK", "WORLD_SIZE", "LOCAL_RANK"} - present))
+        raise FairwayError(f"WORLD_SIZE is set but {missing} is not; start several processes with torchrun")
+    else:
+        rank, world, local = (_rank_variable(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        if not 0 <= rank < world:
+            raise FairwayError(f"RANK must be below WORLD_SIZE ({world}), got {rank}")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "cuda":
+        if not torch.cuda.is_available():
+            raise FairwayError(f"device {device!r} was asked for, but this machine has no usable GPU")
+        place = torch.device("cuda", local if place.index is None else place.index)
+        torch.cuda.set_device(place)
+    if world > 1:
+        backend = "nccl" if place.type == "cuda" else "gloo"
+        dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(seconds=timeout_s))
+    return Ranks(rank=rank, world=world, device=place)
+
+
+def close_ranks() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
