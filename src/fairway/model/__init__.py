@@ -1,0 +1,13 @@
+"""The one forward, which training, calibration, evaluation and adaptation share.
+
+- ``gpt``: embedding, blocks, head; the parameters, as banks.
+- ``block``: one layer on one residual stream or on two lanes.
+- ``attention``: projections, rotary, gains, exclusive self attention.
+- ``mlp``: up, leaky square, down.
+- ``rotary``: normalise heads and rotate a part of each.
+- ``depth``: which layer runs when; loops and skips (pure).
+- ``hooks``: where adapters, calibration and rotation enter.
+- ``adapters``: low-rank adapters of each document in a batch.
+- ``init``: parameter to initialiser, total.
+- ``banks``: banks to single matrices and back.
+"""

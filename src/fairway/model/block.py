@@ -1,0 +1,108 @@
+"""One layer, on one residual stream or on two lanes."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from fairway.kernels.varlen_attention import Packing
+from fairway.model.attention import AttentionWeights, attention_output
+from fairway.model.hooks import Hooks
+from fairway.model.mlp import mlp_output
+from fairway.model.rotary import Rotary
+
+
+class LayerWeights(NamedTuple):
+    """Everything one layer multiplies with; slices, never copies."""
+
+    attention: AttentionWeights
+    up: Float[Tensor, "F D"]
+    down: Float[Tensor, "D F"]
+    attn_scale: Float[Tensor, " D"]
+    mlp_scale: Float[Tensor, " D"]
+    mix: Float[Tensor, "2 D"]
+    decay: Float[Tensor, " 2"] | None
+    """Of each lane; absent with one lane."""
+    lane_mix: Float[Tensor, "2 2"] | None
+    """From attention and MLP (rows) to lanes (columns)."""
+
+
+class BlockContext(NamedTuple):
+    """What is the same for all tokens, or for all layers, of one run of one layer."""
+
+    x0: Float[Tensor, "B T D"]
+    rotary: Rotary
+    packing: Packing | None
+    hooks: Hooks
+    slot: int
+    layer: int
+    exclusive: bool
+    norm_scale: float
+    slope: float
+
+
+def scaled_rms(x: Float[Tensor, "*T D"], scale: float = 1.0) -> Float[Tensor, "*T D"]:
+    """``x`` divided by its root mean square over the last axis, times a constant."""
+    y = F.rms_norm(x, x.shape[-1:])
+    return y if scale == 1.0 else y * scale
+
+
+def lerp_skip(
+    x: Float[Tensor, "*T D"], skip: Float[Tensor, "*T D"], weight: Float[Tensor, " D"], gate: Float[Tensor, " D"]
+) -> Float[Tensor, "*T D"]:
+    """``g x + (1 - g) weight skip`` with ``g = sigmoid(gate)``: the gated U-Net skip."""
+    g = torch.sigmoid(gate)
+    return torch.addcmul(x * g, skip, (1.0 - g) * weight)
+
+
+def one_lane(x: Float[Tensor, "B T D"], weights: LayerWeights, context: BlockContext) -> Float[Tensor, "B T D"]:
+    """Mix with the embedding, attention, then MLP, each added to the stream."""
+    x = torch.addcmul(x * weights.mix[0], context.x0, weights.mix[1])
+    x = torch.addcmul(x, _block_attention(x, weights, context), weights.attn_scale)
+    return torch.addcmul(x, _block_mlp(x, weights, context), weights.mlp_scale)
+
+
+def two_lanes(
+    attn_lane: Float[Tensor, "B T D"], mlp_lane: Float[Tensor, "B T D"], weights: LayerWeights, context: BlockContext
+) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
+    """Attention reads the first lane, MLP the second; both write to both (#1529).
+
+    Lane ``j`` becomes ``decay_j lane_j + mix_0j A + mix_1j M``, with ``A`` and ``M`` the scaled outputs. Only
+    attention's input is mixed with the embedding; the decayed lanes are not.
+    """
+    assert weights.decay is not None and weights.lane_mix is not None
+    mixed = torch.addcmul(attn_lane * weights.mix[0], context.x0, weights.mix[1])
+    a = _block_attention(mixed, weights, context)
+    m = _block_mlp(mlp_lane, weights, context)
+    from_a = weights.lane_mix[0][:, None] * weights.attn_scale
+    from_m = weights.lane_mix[1][:, None] * weights.mlp_scale
+    lane0 = torch.addcmul(torch.addcmul(attn_lane * weights.decay[0], a, from_a[0]), m, from_m[0])
+    lane1 = torch.addcmul(torch.addcmul(mlp_lane * weights.decay[1], a, from_a[1]), m, from_m[1])
+    return lane0, lane1
+
+
+def _block_attention(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
+    return attention_output(
+        scaled_rms(x, context.norm_scale),
+        weights.attention,
+        rotary=context.rotary,
+        packing=context.packing,
+        exclusive=context.exclusive,
+        slot=context.slot,
+        layer=context.layer,
+        hooks=context.hooks,
+    )
+
+
+def _block_mlp(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
+    return mlp_output(
+        scaled_rms(x, context.norm_scale),
+        weights.up,
+        weights.down,
+        slope=context.slope,
+        slot=context.slot,
+        layer=context.layer,
+        hooks=context.hooks,
+    )
