@@ -23,7 +23,7 @@ class Budget:
         return self.total_s - self.reserve_s
 
     def must_stop(self, *, elapsed_s: float, step_s: float) -> bool:
-        """True if one more step of ``step_s`` seconds would eat into the reserve."""
+        """Whether one more step of ``step_s`` seconds would eat into the reserve."""
         return elapsed_s + step_s > self.train_s
 
     def fraction(self, elapsed_s: float) -> float:

@@ -16,7 +16,7 @@ _ENTRY_FIELDS = ("stage", "event", "t_s")
 
 
 def render(entry: Mapping[str, Any]) -> str | None:
-    """The line that people read, or None for events that only machines read.
+    """Line that people read, or None for events that only machines read.
 
     A training step has the form of the published logs:
     ``step:50/400 train_loss:3.1416 train_time:1234ms step_avg:24.68ms``.

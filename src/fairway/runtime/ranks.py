@@ -24,7 +24,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """True on the one rank that writes files and lines."""
+        """Whether this is the one rank that writes files and lines."""
         return self.rank == 0
 
     def sum_(self, tensors: Sequence[Num[Tensor, "..."]]) -> None:
@@ -57,12 +57,20 @@ class Ranks:
             _scatter_flat(flat, alike)
 
     def any(self, flag: bool) -> bool:
-        """True on every rank if it is true on one (MAX of the flag, recipes C.4)."""
+        """Whether it is true on any rank, the same on every rank (MAX of the flag, recipes C.4)."""
         if self.world == 1:
             return flag
         flags = torch.tensor([int(flag)], dtype=torch.int32, device=self.device)
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         return bool(flags.item())
+
+    def max(self, number: float) -> float:
+        """Largest of the ranks' numbers, the same on every rank to the last bit."""
+        if self.world == 1:
+            return number
+        numbers = torch.tensor([number], dtype=torch.float64, device=self.device)
+        dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
+        return float(numbers.item())
 
     def barrier(self) -> None:
         """Return when every rank has come here; a GPU has then finished what was queued on it."""
@@ -93,7 +101,7 @@ def _rank_variable(name: str) -> int:
 
 
 def open_ranks(device: str | None = None, *, timeout_s: float = 600.0) -> Ranks:
-    """The ranks that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), connected; a lone process without them.
+    """Ranks that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), connected; a lone process without them.
 
     ``device`` None takes CUDA where there is a GPU. Ranks on CPU talk through gloo, on GPU through NCCL; a
     partner that is silent for ``timeout_s`` seconds raises.

@@ -54,7 +54,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a safetensors file and the metadata that ``save_tensors`` put there; ``DataError`` if damaged."""
+    """Tensors of a safetensors file and the metadata that ``save_tensors`` put there; ``DataError`` if damaged."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; it should hold tensors (safetensors)")
     try:

@@ -1,0 +1,6 @@
+"""From initial weights to trained ones, within a budget of seconds.
+
+- ``step``: one optimizer step: accumulate, reduce over ranks, clip, move.
+- ``loop``: warm-up and reset, steps until the budget says stop, late replay, average.
+- ``checkpoint``: a model to a file and back.
+"""

@@ -1,0 +1,376 @@
+"""Warm-up and reset, steps until the budget says stop, late replay, average: training from start to end."""
+
+import math
+import resource
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from fairway.data.batches import Batch
+from fairway.errors import GateError, RecipeError
+from fairway.model.gpt import Gpt
+from fairway.optim.ema import Ema
+from fairway.optim.schedule import rate_scale
+from fairway.runtime.clock import Budget, Stopwatch
+from fairway.runtime.events import EventLog
+from fairway.runtime.ranks import Ranks
+from fairway.spec.model import Loops, NoLoops
+from fairway.spec.optim import OptimSpec
+from fairway.spec.train import LateReplay, TrainSpec
+from fairway.train.step import LossFn, Stepper
+
+StopReason = Literal["steps", "clock"]
+
+# Bounds of packed rows come padded to a multiple of 64; these lengths are compiled before the clock starts.
+_WARMUP_BOUND_LENGTHS = (64, 128, 192, 256)
+
+
+class Batches(Protocol):
+    """An endless, deterministic stream of micro-batches that can begin again."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Itself."""
+        ...
+
+    def __next__(self) -> Batch:
+        """Give this rank's next micro-batch."""
+        ...
+
+    def reset(self) -> None:
+        """Begin again at the first micro-batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What training took."""
+
+    steps: int
+    """Steps of the loop, replay not counted."""
+    train_s: float
+    """Seconds of the budget that are gone: loop, replay and averaging; warm-up not."""
+    tokens: int
+    """Tokens that the loop saw on all ranks; replay sees some of them again."""
+    reason: StopReason
+    loss_nats: float
+    """Mean training loss of the loop's last step."""
+    replay_steps: int
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Where the loop stands; the same on every rank, because the seconds are the slowest rank's."""
+
+    steps: int = 0
+    elapsed_s: float = 0.0
+    step_s: float = 0.0
+
+    def advance(self, elapsed_s: float) -> None:
+        """One more step is done."""
+        self.steps += 1
+        # A single quick step must not make the next one look affordable; nor the mean hide that steps grew longer.
+        self.step_s = max(elapsed_s - self.elapsed_s, elapsed_s / self.steps)
+        self.elapsed_s = elapsed_s
+
+
+class _Pace:
+    """Keeps the host at most one step ahead of a GPU, so that the clock measures work and not queueing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._event: torch.cuda.Event | None = None
+        self.steps_behind = 1 if device.type == "cuda" else 0
+
+    def wait(self) -> None:
+        """Wait until the step before the one just queued is done; on CPU it is."""
+        if self._device.type != "cuda":
+            return
+        if self._event is not None:
+            self._event.synchronize()
+        self._event = torch.cuda.Event()
+        self._event.record()
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What the parts of a training run work on."""
+
+    spec: TrainSpec
+    optim: OptimSpec
+    loops: NoLoops | Loops
+    stepper: Stepper
+    loss_fns: dict[bool, LossFn]
+    """By loop state."""
+    ema: Ema
+    batches: Batches
+    micro_steps: int
+    """Micro-batches of one rank in one step."""
+    ranks: Ranks
+    events: EventLog
+    budget: Budget
+    watch: Stopwatch
+    kept: deque[list[Batch]]
+    """The last steps' micro-batches, for replay."""
+
+    def next_step(self) -> list[Batch]:
+        """Take the micro-batches of one step from the stream."""
+        return [next(self.batches) for _ in range(self.micro_steps)]
+
+    def step(
+        self, micro_batches: list[Batch], *, looped: bool, lr_scale: float, momentum_step: int
+    ) -> tuple[Tensor, Tensor]:
+        """Move the weights once; loss and gradient norm as ``Stepper.step`` returns them."""
+        on_device = [batch.to(self.ranks.device) for batch in micro_batches]
+        return self.stepper.step(self.loss_fns[looped], on_device, lr_scale=lr_scale, momentum_step=momentum_step)
+
+    def elapsed_s(self) -> float:
+        """Seconds of the budget that are gone, by the slowest rank's clock."""
+        return self.ranks.max(self.watch.elapsed_s)
+
+
+def train(
+    model: Gpt,
+    spec: TrainSpec,
+    optim: OptimSpec,
+    batches: Batches,
+    ranks: Ranks,
+    events: EventLog,
+    *,
+    loops: NoLoops | Loops,
+    clock: Callable[[], float] = time.perf_counter,
+) -> TrainResult:
+    """Train ``model`` in place until the steps are done or the budget is; it ends with its averaged weights.
+
+    Progress is the share of ``spec.steps`` where given and of the training seconds otherwise; rates, loops and
+    replay follow it. The wall clock always stops the loop, at the same step on every rank: seconds are the
+    maximum over ranks (recipes C.4). Warm-up leaves no trace. A loss that is not finite is a ``GateError``.
+    """
+    began = time.perf_counter()
+    ranks.broadcast_(list(model.parameters()))
+    stepper = Stepper(model, optim, ranks)
+    run = Training(
+        spec=spec,
+        optim=optim,
+        loops=loops,
+        stepper=stepper,
+        loss_fns=_loss_functions(model, spec, loops),
+        ema=Ema(stepper.parameters, optim.ema_decay),
+        batches=batches,
+        micro_steps=_micro_steps(spec, ranks),
+        ranks=ranks,
+        events=events,
+        budget=Budget(spec.budget_s, spec.reserve_s),
+        watch=Stopwatch(clock),
+        kept=deque(maxlen=spec.replay.keep if isinstance(spec.replay, LateReplay) else 0),
+    )
+    events.emit(
+        "start",
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        world=ranks.world,
+        device=str(ranks.device),
+        budget_s=spec.budget_s,
+        reserve_s=spec.reserve_s,
+        steps=spec.steps,
+        batch_tokens=spec.batch_tokens,
+        micro_steps=run.micro_steps,
+    )
+    warm_up(run)
+    run.ema.reset()
+    ranks.barrier()
+    run.watch.start()
+    now, looped, reason, loss_nats = run_loop(run)
+    replay_steps = replay_late(run, spec.replay, now, looped) if isinstance(spec.replay, LateReplay) else 0
+    run.ema.load_into_weights()
+    ranks.barrier()
+    train_s = run.elapsed_s()
+    for parameter in model.parameters():
+        parameter.grad = None
+    events.emit(
+        "done",
+        train_s=train_s,
+        steps=now.steps,
+        tokens=now.steps * spec.batch_tokens,
+        reason=reason,
+        peak_bytes=_peak_bytes(ranks.device),
+        seconds=time.perf_counter() - began,
+    )
+    return TrainResult(
+        steps=now.steps,
+        train_s=train_s,
+        tokens=now.steps * spec.batch_tokens,
+        reason=reason,
+        loss_nats=loss_nats,
+        replay_steps=replay_steps,
+    )
+
+
+def warm_up(run: Training) -> None:
+    """Run real steps in each loop state and undo them all: weights, moments, Muon's momentum, place in the data.
+
+    What stays is compiled code and allocated memory, which is the purpose (recipes C.7, where some stacks leak
+    momentum into the first step).
+    """
+    if run.spec.warmup_steps == 0:
+        return
+    began = time.perf_counter()
+    weights = [weight.detach() for weight in run.stepper.parameters.values()]
+    initial = [weight.clone() for weight in weights]
+    for looped, loss_fn in run.loss_fns.items():
+        for step in range(run.spec.warmup_steps):
+            run.step(run.next_step(), looped=looped, lr_scale=1.0, momentum_step=step)
+        if run.spec.compile:
+            for padded in _with_longer_bounds(next(run.batches).to(run.ranks.device)):
+                loss_fn(padded).backward()
+    torch._foreach_copy_(weights, initial)
+    run.stepper.reset()
+    run.batches.reset()
+    run.ranks.barrier()
+    run.events.emit("warmup", steps=run.spec.warmup_steps * len(run.loss_fns), seconds=time.perf_counter() - began)
+
+
+def run_loop(run: Training) -> tuple[_Progress, bool, StopReason, float]:
+    """Step until steps or seconds are used up.
+
+    Returns where it stands, whether loops are on, why it ended, and the last step's loss in nats.
+    """
+    spec, budget, pace = run.spec, run.budget, _Pace(run.ranks.device)
+    keep_below = spec.replay.start_scale if isinstance(spec.replay, LateReplay) else -math.inf
+    now, looped = _Progress(), False
+    loss_nats, logged = math.nan, 0
+    reason: StopReason = "steps"
+    while spec.steps is None or now.steps < spec.steps:
+        if budget.must_stop(elapsed_s=now.elapsed_s, step_s=now.step_s * (1 + pace.steps_behind)):
+            reason = "clock"
+            break
+        share = budget.fraction(now.elapsed_s) if spec.steps is None else now.steps / spec.steps
+        if isinstance(run.loops, Loops) and not looped and share >= run.loops.start_fraction:
+            looped = True
+            run.events.emit("loops_on", step=now.steps, fraction=share, train_s=now.elapsed_s)
+        lr_scale = rate_scale(share, run.optim)
+        micro_batches = run.next_step()
+        if lr_scale < keep_below:
+            run.kept.append(micro_batches)
+        loss, norm = run.step(micro_batches, looped=looped, lr_scale=lr_scale, momentum_step=now.steps)
+        run.ema.update()
+        pace.wait()
+        now.advance(run.elapsed_s())
+        if now.steps == 1 or now.steps % spec.log_every == 0:
+            loss_nats, logged = _log_step(run, now, loss, norm, lr_scale), now.steps
+    if logged < now.steps:
+        loss_nats = _log_step(run, now, loss, norm, lr_scale)
+    run.ranks.barrier()
+    run.events.emit("stop", step=now.steps, reason=reason, train_s=run.elapsed_s())
+    return now, looped, reason, loss_nats
+
+
+def replay_late(run: Training, late: LateReplay, now: _Progress, looped: bool) -> int:
+    """Run over the kept batches again at a low rate, the average going along (PR #445); returns the steps made.
+
+    It takes from the reserve, and stops when another step would leave less than calibration is expected to
+    need: ``calibration_batches`` micro-batches, each at twice the seconds that a training step spent on one.
+    """
+    calibration_s = 2.0 * run.spec.calibration_batches * now.step_s / run.micro_steps
+    planned = len(run.kept) * late.epochs
+    began_s = elapsed_s = run.elapsed_s()
+    steps, pace = 0, _Pace(run.ranks.device)
+    while steps < planned:
+        step_s = now.step_s * (1 + pace.steps_behind)
+        if elapsed_s + step_s + calibration_s > run.budget.total_s:
+            break
+        micro_batches = run.kept[steps % len(run.kept)]
+        run.step(micro_batches, looped=looped, lr_scale=late.lr_scale, momentum_step=now.steps + steps)
+        run.ema.update()
+        pace.wait()
+        steps += 1
+        elapsed_s = run.elapsed_s()
+    run.ranks.barrier()
+    run.events.emit(
+        "replay",
+        batches=len(run.kept),
+        epochs=late.epochs,
+        seconds=run.elapsed_s() - began_s,
+        steps=steps,
+        planned=planned,
+        cut_short=steps < planned,
+        calibration_s=calibration_s,
+    )
+    return steps
+
+
+def _micro_steps(spec: TrainSpec, ranks: Ranks) -> int:
+    micro_steps, rest = divmod(spec.batch_tokens, spec.micro_batch_tokens * ranks.world)
+    if rest or not micro_steps:
+        raise RecipeError(
+            f"train.batch_tokens ({spec.batch_tokens}) must be a multiple of"
+            f" micro_batch_tokens * processes ({spec.micro_batch_tokens} * {ranks.world})"
+        )
+    return micro_steps
+
+
+def _loss_functions(model: Gpt, spec: TrainSpec, loops: NoLoops | Loops) -> dict[bool, LossFn]:
+    """One function a loop state, each compiled by itself where the recipe says so: no graph holds a branch."""
+
+    def plain(inputs: Tensor, targets: Tensor, cu_seqlens: Tensor | None) -> Tensor:
+        return model.loss(inputs, targets, looped=False, cu_seqlens=cu_seqlens, max_len=spec.context)
+
+    def looped(inputs: Tensor, targets: Tensor, cu_seqlens: Tensor | None) -> Tensor:
+        return model.loss(inputs, targets, looped=True, cu_seqlens=cu_seqlens, max_len=spec.context)
+
+    def on_batch(function: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> LossFn:
+        ready = torch.compile(function, dynamic=False, fullgraph=True) if spec.compile else function
+        return lambda batch: ready(batch.inputs_BT, batch.targets_BT, batch.cu_seqlens)
+
+    functions = {False: on_batch(plain)}
+    if isinstance(loops, Loops):
+        functions[True] = on_batch(looped)
+    return functions
+
+
+def _with_longer_bounds(batch: Batch) -> list[Batch]:
+    """The batch with its bounds padded by empty segments to each length that compilation should have seen."""
+    bounds = batch.cu_seqlens
+    if bounds is None:
+        return []
+    longer = [length for length in _WARMUP_BOUND_LENGTHS if length >= bounds.numel()]
+    tails = [bounds[-1].expand(length - bounds.numel()) for length in longer]
+    return [
+        Batch(inputs_BT=batch.inputs_BT, targets_BT=batch.targets_BT, cu_seqlens=torch.cat([bounds, tail]))
+        for tail in tails
+    ]
+
+
+def _log_step(run: Training, now: _Progress, loss: Tensor, norm: Tensor, lr_scale: float) -> float:
+    """Log the step just made and return its loss in nats, the mean over ranks."""
+    mean = loss.detach().clone()
+    run.ranks.mean_([mean])
+    loss_nats, grad_norm = float(mean.item()), float(norm.item())
+    if not (math.isfinite(loss_nats) and math.isfinite(grad_norm)):
+        raise GateError(
+            f"training diverged: step {now.steps} has loss {loss_nats} and gradient norm {grad_norm}, both must be"
+            " finite; lower the rates (optim.muon.lr, optim.adam) or clip (optim.grad_clip)"
+        )
+    run.events.emit(
+        "step",
+        step=now.steps,
+        steps=run.spec.steps,
+        loss_nats=loss_nats,
+        lr_scale=lr_scale,
+        grad_norm=grad_norm,
+        train_s=now.elapsed_s,
+        tokens=now.steps * run.spec.batch_tokens,
+        step_avg_ms=1000.0 * now.elapsed_s / now.steps,
+    )
+    return loss_nats
+
+
+def _peak_bytes(device: torch.device) -> int:
+    """Most memory in use so far: of the GPU by torch, or of this process (ru_maxrss is in KiB, on macOS in bytes)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
