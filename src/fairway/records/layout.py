@@ -1,0 +1,48 @@
+"""The names of a run's files and of a record's files."""
+
+from pathlib import Path
+
+STAGES = ("train", "calibrate", "rotate_gptq", "compress", "float", "evaluate")
+"""The stages of one seed, in the order in which they run; ``float`` scores the weights before quantization."""
+
+RECIPE = "recipe.json"
+README = "README.md"
+SUBMISSION = "submission.json"
+REQUIREMENTS = "requirements.txt"
+MANIFEST = "data_manifest.json"
+DOCUMENTS = "documents.tsv"
+CODE = "code.tar.xz"
+CHECKSUMS = "SHA256SUMS"
+VERDICT = "verdict.json"
+ARTIFACT = "artifact.bin"
+LEDGER = "ledger.jsonl"
+EVENTS = "events.jsonl"
+FIGURES = "figures"
+
+UNSUMMED = frozenset({CHECKSUMS, VERDICT})
+"""Files that SHA256SUMS leaves out: itself, and the verdict, which is written after it."""
+
+
+def seed_folder(seed: int) -> str:
+    """Folder of one seed, in a run and in a record alike."""
+    return f"seed{seed}"
+
+
+def stage_events(folder: Path, stage: str) -> Path:
+    """Where a stage of a run wrote its events, in the folder of its seed."""
+    return folder / f"{stage}.events.jsonl"
+
+
+def log_name(seed: int) -> str:
+    """The log of one seed, named as in the published folders."""
+    return f"train_seed{seed}.log"
+
+
+def figure_name(figure: str) -> str:
+    """File of a figure inside the folder of figures."""
+    return f"{figure}.png"
+
+
+def record_name(date: str, slug: str) -> str:
+    """Folder of a record: ``2026-04-22_mlpclip12``."""
+    return f"{date}_{slug}"
