@@ -17,11 +17,13 @@ def orthogonalize(x: Float[Tensor, "*batch O I"], steps: int = 5) -> Float[Tenso
     y = x.to(torch.bfloat16 if x.is_cuda else torch.float32)
     y = y / (torch.linalg.matrix_norm(y, keepdim=True) + _POLAR_EPS)
     tall = y.shape[-2] > y.shape[-1]
-    y = (y.mT if tall else y).flatten(end_dim=-3).contiguous()
+    y = y.mT if tall else y
+    shape = y.shape
+    y = y.reshape(-1, *shape[-2:])
     a, b, c = _POLAR_QUINTIC
     for _ in range(steps):
         gram = torch.bmm(y, y.mT)
         inner = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         y = torch.baddbmm(y, inner, y, beta=a)
-    y = y.mT if tall else y
-    return y.reshape(x.shape).to(x.dtype)
+    y = y.view(shape)
+    return (y.mT if tall else y).contiguous().to(x.dtype)
