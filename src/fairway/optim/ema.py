@@ -36,5 +36,5 @@ class Ema:
         torch._foreach_copy_(self._weights, self._averages)
 
     def averages(self) -> dict[str, Tensor]:
-        """The averages by parameter name; not copies."""
+        """Averages by parameter name; not copies."""
         return dict(zip(self._names, self._averages, strict=True))

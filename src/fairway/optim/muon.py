@@ -60,5 +60,5 @@ class Muon:
         torch._foreach_zero_(self._buffers)
 
     def state_tensors(self) -> list[Tensor]:
-        """The momentum buffers, one a bank; all zero before the first step and after ``reset``."""
+        """Momentum buffers, one a bank; all zero before the first step and after ``reset``."""
         return self._buffers

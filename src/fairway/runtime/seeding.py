@@ -8,7 +8,7 @@ from fairway.errors import RecipeError
 
 
 def generator(seed: int, tag: str, device: str | torch.device = "cpu") -> torch.Generator:
-    """Generator of its own for each ``tag``: seeded with the first 4 bytes, big-endian, of SHA-256("seed:tag").
+    """Random generator of its own for each tag, seeded by the first 4 bytes, big-endian, of SHA-256 of ``seed:tag``.
 
     The construction is the one that #1695 uses for its rotations. Nothing reads torch's global generator, so
     adding a draw in one place changes no draw in another.

@@ -19,7 +19,7 @@ def save_model(path: Path, model: Gpt | Mapping[str, Tensor], metadata: Mapping[
 
 
 def load_model(path: Path, spec: ModelSpec) -> Gpt:
-    """A model of ``spec`` with the weights of ``path``; ``DataError`` unless names and shapes are exactly its own."""
+    """Model of ``spec`` with the weights of ``path``; ``DataError`` unless names and shapes are exactly its own."""
     tensors, _ = load_tensors(path)
     model = Gpt(spec)
     wanted = dict(model.named_parameters())

@@ -316,15 +316,22 @@ def _micro_steps(spec: TrainSpec, ranks: Ranks) -> int:
 def _loss_functions(model: Gpt, spec: TrainSpec, loops: NoLoops | Loops) -> dict[bool, LossFn]:
     """One function a loop state, each compiled by itself where the recipe says so: no graph holds a branch."""
 
-    def plain(inputs: Tensor, targets: Tensor, cu_seqlens: Tensor | None) -> Tensor:
-        return model.loss(inputs, targets, looped=False, cu_seqlens=cu_seqlens, max_len=spec.context)
+    def plain(inputs: Tensor, targets: Tensor, cu_seqlens: Tensor | None, max_len: int) -> Tensor:
+        return model.loss(inputs, targets, looped=False, cu_seqlens=cu_seqlens, max_len=max_len)
 
-    def looped(inputs: Tensor, targets: Tensor, cu_seqlens: Tensor | None) -> Tensor:
-        return model.loss(inputs, targets, looped=True, cu_seqlens=cu_seqlens, max_len=spec.context)
+    def looped(inputs: Tensor, targets: Tensor, cu_seqlens: Tensor | None, max_len: int) -> Tensor:
+        return model.loss(inputs, targets, looped=True, cu_seqlens=cu_seqlens, max_len=max_len)
 
-    def on_batch(function: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> LossFn:
+    def on_batch(function: Callable[[Tensor, Tensor, Tensor | None, int], Tensor]) -> LossFn:
         ready = torch.compile(function, dynamic=False, fullgraph=True) if spec.compile else function
-        return lambda batch: ready(batch.inputs_BT, batch.targets_BT, batch.cu_seqlens)
+
+        def loss_fn(batch: Batch) -> Tensor:
+            # A graph needs one length for all batches; without one, padding beyond the longest piece is waste.
+            pieces = None if spec.compile or batch.cu_seqlens is None else batch.cu_seqlens
+            max_len = spec.context if pieces is None else int(pieces.diff().max())
+            return ready(batch.inputs_BT, batch.targets_BT, batch.cu_seqlens, max_len)
+
+        return loss_fn
 
     functions = {False: on_batch(plain)}
     if isinstance(loops, Loops):
@@ -333,7 +340,7 @@ def _loss_functions(model: Gpt, spec: TrainSpec, loops: NoLoops | Loops) -> dict
 
 
 def _with_longer_bounds(batch: Batch) -> list[Batch]:
-    """The batch with its bounds padded by empty segments to each length that compilation should have seen."""
+    """Repeat the batch with its bounds padded by empty segments to each length that compilation should have seen."""
     bounds = batch.cu_seqlens
     if bounds is None:
         return []
