@@ -6,10 +6,9 @@ two ranks with one micro-batch each see what one rank sees in two.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import torch
 from jaxtyping import Int, Int32
@@ -52,7 +51,7 @@ class TokenBatches(ABC):
         self._world = world
         self.reset()
 
-    def __iter__(self) -> Self:
+    def __iter__(self) -> Iterator[Batch]:
         """Return itself, where it stands."""
         return self
 
