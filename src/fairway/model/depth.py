@@ -6,7 +6,7 @@ from fairway.spec.model import Loops, ModelSpec, TwoLanes
 
 
 class Depth(NamedTuple):
-    """Layers in the order they run; encoder slots push a skip each, decoder slots pop the newest while there are any."""
+    """Layers in the order they run; encoder slots push a skip each, decoder slots pop the newest."""
 
     encoder: tuple[int, ...]
     decoder: tuple[int, ...]
