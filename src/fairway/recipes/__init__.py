@@ -1,0 +1,8 @@
+"""Recipe files to a Recipe: people write deltas, machines read the whole.
+
+- ``locate``: a recipe's name to its file.
+- ``load``: the chain of deltas to one validated Recipe, with the origin of each value.
+- ``mistakes``: what is wrong with a recipe, in one line.
+- ``explain``: show and diff as text.
+- ``schema``: the JSON schema of ``recipe.json``.
+"""

@@ -1,0 +1,66 @@
+"""What a recipe says and which file said it, as text."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fairway.errors import RecipeError
+from fairway.recipes.load import Resolved, leaves, load_recipe, plain, read_chain
+from fairway.recipes.locate import recipe_names
+from fairway.recipes.mistakes import Table, shown
+
+
+def value_at(table: Table, path: str) -> Any:
+    """The value that a path such as ``quant.mlp.bits`` leads to."""
+    value: Any = table
+    for key in path.split("."):
+        value = value[key]
+    return value
+
+
+def show(resolved: Resolved, under: str = "") -> str:
+    """Every value under a key path with the file it comes from, and what it was before."""
+    table = plain(resolved.recipe)
+    paths = [path for path in leaves(table) if not under or path == under or path.startswith(under + ".")]
+    if not paths:
+        raise RecipeError(f"recipe {resolved.recipe.name}: nothing lies under {under}; known: {', '.join(table)}")
+    rows = [(path.removeprefix(under + "."), shown(value_at(table, path)), _from(resolved, path)) for path in paths]
+    return "\n".join(_aligned(rows))
+
+
+def diff(old: Resolved, new: Resolved) -> str:
+    """The values in which two recipes differ; ``-`` where one has none. Name and lineage always differ: left out."""
+    tables = plain(old.recipe), plain(new.recipe)
+    known = [set(leaves(table)) for table in tables]
+    rows = [("", old.recipe.name, new.recipe.name)]
+    for path in dict.fromkeys([*leaves(tables[0]), *leaves(tables[1])]):
+        pair = [
+            shown(value_at(table, path)) if path in paths else "-" for table, paths in zip(tables, known, strict=True)
+        ]
+        if pair[0] != pair[1] and path != "name" and not path.startswith("lineage."):
+            rows.append((path, pair[0], pair[1]))
+    return "\n".join(_aligned(rows)) if len(rows) > 1 else f"{old.recipe.name} and {new.recipe.name} say the same"
+
+
+def overview() -> str:
+    """One line a recipe of the folder: name, parent, track, why."""
+    rows = []
+    for name in recipe_names():
+        delta = read_chain(name)[-1]
+        rows.append(
+            (name, f"from {delta.extends}" if delta.extends else "root", load_recipe(name).recipe.track, delta.because)
+        )
+    return "\n".join(_aligned(rows))
+
+
+def _from(resolved: Resolved, path: str) -> str:
+    text = f"from {resolved.origin[path]}"
+    settings = resolved.history.get(path, ())
+    if len(settings) > 1:
+        text += f" (was {shown(settings[-2].value)} in {settings[-2].file})"
+    return text
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
