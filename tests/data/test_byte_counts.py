@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.data import byte_counts
@@ -46,6 +46,7 @@ def test_the_cases_reach_byte_pieces_lone_spaces_and_whole_pieces(tokenizer: Pat
     assert not any(piece.startswith("<0x") for piece in pieces["cjk in the vocabulary"])
 
 
+@settings(deadline=None)
 @given(texts=st.lists(st.text(max_size=40), min_size=1, max_size=4))
 def test_a_stream_of_any_texts_counts_the_bytes_of_all_of_them(tokenizer: Path, texts: list[str]) -> None:
     texts = [normalise(text) for text in texts]

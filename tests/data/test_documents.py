@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.data.documents import document_lengths, document_starts, segment_bounds
@@ -10,6 +10,7 @@ documents = st.lists(st.lists(st.integers(2, 9), max_size=20), min_size=1, max_s
 streams = st.lists(st.integers(0, 4), min_size=1, max_size=150)
 
 
+@settings(deadline=None)
 @given(documents=documents)
 def test_lengths_count_bos_and_add_up_to_the_stream(documents: list[list[int]]) -> None:
     stream = torch.tensor([token for document in documents for token in (1, *document)], dtype=torch.int32)
@@ -23,6 +24,7 @@ def test_a_stream_that_does_not_begin_with_bos_is_refused(stream: list[int]) -> 
         document_lengths(torch.tensor(stream, dtype=torch.int32))
 
 
+@settings(deadline=None)
 @given(stream=streams, max_len=st.integers(1, 12))
 def test_segments_begin_at_position_0_at_bos_and_where_one_is_full(stream: list[int], max_len: int) -> None:
     wanted = [0]

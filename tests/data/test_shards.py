@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.data.shards import (
@@ -34,6 +34,7 @@ def test_a_shard_is_the_published_format_byte_for_byte(tmp_path: Path) -> None:
     assert path.read_bytes() == packed(20240520, 1, 3, [1, 258, 65535])
 
 
+@settings(deadline=None)
 @given(ids=st.lists(st.integers(0, 65535), min_size=1, max_size=300))
 def test_reading_gives_back_what_was_written(ids: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -115,6 +116,7 @@ def test_a_folder_without_shards_or_with_a_gap_is_refused(tmp_path: Path) -> Non
         split_files(tmp_path, "val")
 
 
+@settings(deadline=None)
 @given(documents=st.lists(st.lists(st.integers(0, 9), max_size=9), max_size=9), shard_tokens=st.integers(1, 12))
 def test_the_writer_cuts_a_stream_into_full_shards_and_loses_nothing(
     documents: list[list[int]], shard_tokens: int
