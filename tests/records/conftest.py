@@ -5,12 +5,13 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fairway.recipes.load import Resolved, digest, leaves, plain, write_resolved
 from fairway.records.code import code_archive
 from fairway.spec.data import DataSpec
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
@@ -66,15 +67,13 @@ def small_recipe(seeds: tuple[int, ...]) -> Recipe:
         score=ScoreSpec(
             context=256,
             batch_tokens=4096,
-            method=PhasedSgd(lora=DocumentLora(rank=8, chunk=CHUNK, batch_docs=16), prefix_docs=32, phases=2),
+            method=PhasedSgd(
+                lora=DocumentLora(rank=8, alpha=8.0, chunk=CHUNK, batch_docs=16), prefix_docs=32, phases=2
+            ),
             diagnostic=Flat(),
             budget_s=90.0,
         ),
     )
-
-
-def canonical_sha256(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
@@ -128,17 +127,14 @@ def make_world(root: Path, seeds: tuple[int, ...] = (1, 2, 3)) -> World:
     recipe = small_recipe(seeds)
     lengths = [min(1500, max(9, int(dice.lognormvariate(5.3, 0.8)))) for _ in range(recipe.data.val_docs)]
     world = World(root, recipe, lengths, code_archive())
-    plain = json.loads(json.dumps(asdict(recipe)))
-    resolved = {
-        "recipe": plain,
-        "origin": {"quant.mlp.clip_sigmas": "pond", "score.method.lora.rank": "pond", "model.width": "pocket"},
-        "sha256": canonical_sha256(plain),
-    }
+    changed = ("name", "lineage", "quant.mlp.clip_sigmas", "score.method.lora.rank")
+    origin = {key: "pond" if key.startswith(changed) else "pocket" for key in leaves(plain(recipe))}
+    resolved = Resolved(recipe, origin, digest(recipe))
     world.results.mkdir(parents=True)
-    world.recipe_json.write_text(json.dumps(resolved), encoding="utf-8")
+    write_resolved(resolved, world.recipe_json)
     write_data(world)
     for seed in seeds:
-        write_seed(world, seed, resolved["sha256"])
+        write_seed(world, seed, resolved.sha256)
     return world
 
 

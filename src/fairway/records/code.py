@@ -18,7 +18,10 @@ SHIPPED = frozenset(
         *("train", "quant", "score", "main", "prepare"),
     }
 )
-"""Modules and packages that a submission needs to train and score; all others are workshop."""
+"""Modules and packages that a submission needs to train and score."""
+
+WORKSHOP = frozenset({"recipes", "fetch", "bundle", "verify", "records", "studies", "probes", "cli"})
+"""Those that make, judge and explain submissions; none of them is shipped."""
 
 # Extreme preset, one block, a checksum: the bytes depend on the files and on liblzma alone.
 _XZ_PRESET = 9 | lzma.PRESET_EXTREME

@@ -1,0 +1,156 @@
+"""Puts a record together beside its place and renames it, so that it is there whole or not at all."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fairway.errors import FairwayError
+from fairway.records.code import code_archive, requirements, shipped_sources
+from fairway.records.facts import DATA_MANIFEST, RunFacts, SeedFacts, read_run
+from fairway.records.figures import write_figures
+from fairway.records.layout import (
+    ARTIFACT,
+    CHECKSUMS,
+    CODE,
+    DOCUMENTS,
+    EVENTS,
+    FIGURES,
+    LEDGER,
+    MANIFEST,
+    README,
+    RECIPE,
+    REQUIREMENTS,
+    STAGES,
+    SUBMISSION,
+    UNSUMMED,
+    log_name,
+    record_name,
+    seed_folder,
+)
+from fairway.records.log import seed_log
+from fairway.records.readme import readme
+from fairway.records.submission import Byline, submission
+from fairway.runtime.tensors import sha256_file, write_bytes_atomic, write_text_atomic
+
+_DATE = re.compile(r"20\d\d-[01]\d-[0-3]\d")
+_SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
+_GITHUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}")
+
+
+def assemble(
+    recipe_json: Path,
+    results: Path,
+    data: Path,
+    track: Mapping[str, Any],
+    out_parent: Path,
+    *,
+    date: str,
+    slug: str,
+    byline: Byline,
+) -> Path:
+    """Make ``out_parent/<date>_<slug>`` from a run's files and return it; the verdict is not in it yet.
+
+    A record that is already there is returned if it is the same, byte for byte, and never written over: records are
+    append-only. ``FairwayError`` names the file that is missing, damaged or of another run than the rest.
+    """
+    _check_words(date, slug, byline)
+    place = out_parent / record_name(date, slug)
+    run = read_run(recipe_json, results, data)
+    code = _code_that_ran(run)
+    if run.recipe.track != track["name"]:
+        raise FairwayError(f"{recipe_json}: is for track {run.recipe.track}, not for {track['name']}")
+    part = place.with_name(f".{place.name}.part")
+    _remove(part)
+    try:
+        part.mkdir(parents=True)
+        _fill(part, run, code, recipe_json, data, track, byline, date)
+        write_text_atomic(part / CHECKSUMS, checksums(part))
+        return _put(part, place)
+    except OSError as error:
+        raise FairwayError(f"{place}: cannot be written: {error.strerror or error}") from error
+    finally:
+        _remove(part)
+
+
+def checksums(folder: Path) -> str:
+    """Text of SHA256SUMS: every file of a record but those that cannot be in it, sorted by path."""
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in files if name not in UNSUMMED)
+
+
+def _fill(
+    folder: Path,
+    run: RunFacts,
+    code: bytes,
+    recipe_json: Path,
+    data: Path,
+    track: Mapping[str, Any],
+    byline: Byline,
+    date: str,
+) -> None:
+    claim = submission(run, byline, track=run.recipe.track, date=date)
+    write_text_atomic(folder / README, readme(run, byline, track, date=date))
+    write_text_atomic(folder / SUBMISSION, json.dumps(claim, indent=2, ensure_ascii=False) + "\n")
+    write_text_atomic(folder / REQUIREMENTS, requirements(shipped_sources()))
+    write_bytes_atomic(folder / CODE, code)
+    shutil.copyfile(recipe_json, folder / RECIPE)
+    shutil.copyfile(data / DATA_MANIFEST, folder / MANIFEST)
+    if run.manifest["documents"] is not None:
+        shutil.copyfile(data / DOCUMENTS, folder / DOCUMENTS)
+    for seed in run.seeds:
+        _fill_seed(folder, seed, run)
+    write_figures(run, folder / FIGURES, cap_bytes=track["size"]["cap_bytes"])
+
+
+def _fill_seed(folder: Path, seed: SeedFacts, run: RunFacts) -> None:
+    write_text_atomic(folder / log_name(seed.seed), seed_log(seed, run.code_bytes, run.recipe.score.method.kind))
+    own = folder / seed_folder(seed.seed)
+    own.mkdir()
+    for name in (ARTIFACT, LEDGER):
+        shutil.copyfile(seed.folder / name, own / name)
+    # Bytes, not events written anew: the record holds what the stages wrote.
+    write_bytes_atomic(own / EVENTS, b"".join(seed.logs[stage].path.read_bytes() for stage in STAGES))
+
+
+def _code_that_ran(run: RunFacts) -> bytes:
+    """The installed code as an archive; it must be what every stage said it ran."""
+    code = code_archive()
+    sha256 = hashlib.sha256(code).hexdigest()
+    if (sha256, len(code)) != (run.code_sha256, run.code_bytes):
+        raise FairwayError(
+            f"{run.seeds[0].logs['train'].path}: ran code {run.code_sha256[:12]} ({run.code_bytes:,} bytes),"
+            f" installed is {sha256[:12]} ({len(code):,} bytes); a record ships the code that ran, run the recipe again"
+        )
+    return code
+
+
+def _put(part: Path, place: Path) -> Path:
+    # An empty folder may have been made for the verdict that comes later; renaming replaces it.
+    if place.exists() and any(place.iterdir()):
+        there = place / CHECKSUMS
+        if there.is_file() and there.read_bytes() == (part / CHECKSUMS).read_bytes():
+            return place
+        raise FairwayError(f"{place}: another record lies there; records are never changed, give a new date or slug")
+    part.rename(place)
+    return place
+
+
+def _check_words(date: str, slug: str, byline: Byline) -> None:
+    if not _DATE.fullmatch(date):
+        raise FairwayError(f"the date of a record is YYYY-MM-DD, got {date!r}")
+    if not _SLUG.fullmatch(slug):
+        raise FairwayError(f"the slug of a record is lower-case words and digits joined by _, got {slug!r}")
+    if not _GITHUB_ID.fullmatch(byline.github_id):
+        raise FairwayError(f"github_id must be letters, digits and hyphens, at most 39, got {byline.github_id!r}")
+    for field in ("author", "name", "blurb"):
+        if not getattr(byline, field).strip():
+            raise FairwayError(f"{field} of a record must not be empty")
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,314 @@
+"""README.md of a record: sentences and tables whose every number is a fact of the run."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from fairway.recipes.load import leaves, plain
+from fairway.records.compliance import Limit, compliance
+from fairway.records.facts import RunFacts, SeedFacts
+from fairway.records.figures import FIGURE_CAPTIONS
+from fairway.records.layout import FIGURES, STAGES, figure_name, seed_folder
+from fairway.records.statistics import Spread, spread
+from fairway.records.submission import Byline, hardware, spread_of, torch_versions
+from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus
+from fairway.spec.model import Loops, ModelSpec, TwoLanes
+from fairway.spec.quant import Gptq, Hadamard, QuantSpec
+from fairway.spec.score import DocumentLora, Flat, PhasedSgd, ScoreSpec, Sliding
+from fairway.spec.train import LateReplay
+
+_NAMED_BY_FILES = ("name", "lineage")
+
+_FILES = (
+    ("submission.json", "the claim, in the fields of the published folders"),
+    ("recipe.json", "every value of the run and which file set it"),
+    ("verdict.json", "what `fairway check` found, rule by rule"),
+    ("code.tar.xz", "the modules that train and score; its size is what counts as code"),
+    ("requirements.txt", "what those modules import"),
+    (
+        "data_manifest.json",
+        "hashes of shards and tokenizer; with `documents.tsv`, where there is one, of each document",
+    ),
+    ("train_seed*.log", "all stages of a seed, for people"),
+    ("seed*/events.jsonl", "the same for machines"),
+    ("seed*/artifact.bin", "the model that was scored"),
+    ("seed*/ledger.jsonl", "each step of the final evaluation, hash-chained"),
+    ("SHA256SUMS", "of every file but itself and the verdict"),
+)
+
+
+def readme(run: RunFacts, byline: Byline, track: Mapping[str, Any], *, date: str) -> str:
+    """Markdown with results, changes, compliance, reproduction and figures of a run."""
+    limits = compliance(run, track)
+    blocks = [
+        f"# {byline.name}",
+        byline.blurb,
+        _headline(run, byline, track, date),
+        f"{_what(run)} {_how_scored(run)}",
+        "## Results",
+        *_results(run),
+        "## What changed",
+        *_changes(run),
+        "## Compliance",
+        *_compliance(limits),
+        "## Reproduce",
+        *_reproduce(run),
+        "## Figures",
+        *(f"![{caption}]({FIGURES}/{figure_name(name)})\n\n*{caption}*" for name, caption in FIGURE_CAPTIONS.items()),
+        "## Files",
+        _table(["file", "what it is"], [[f"`{name}`", what] for name, what in _FILES]),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _headline(run: RunFacts, byline: Byline, track: Mapping[str, Any], date: str) -> str:
+    score = spread_of(run, lambda seed: seed.final.bpb)
+    total = run.code_bytes + max(seed.artifact_bytes for seed in run.seeds)
+    over = f"mean of {len(run.seeds)} seeds" if len(run.seeds) > 1 else "one seed"
+    deviation = "" if score.std is None else f", standard deviation {score.std:.5f}"
+    return (
+        f"**{score.mean:.5f} bits per byte** ({over}{deviation}) in {total:,} bytes of code and artifact. Track"
+        f" `{track['name']}` ({track['title']}), {date}, by {byline.author} (@{byline.github_id})."
+        f" Hardware: {hardware(run)}, PyTorch {torch_versions(run)}."
+    )
+
+
+def _what(run: RunFacts) -> str:
+    model, train = run.recipe.model, run.recipe.train
+    steps, seconds = spread_of(run, lambda seed: seed.steps), spread_of(run, lambda seed: seed.train_s)
+    tokens = spread_of(run, lambda seed: seed.tokens)
+    replay = (
+        f", the last {train.replay.keep} batches at most replayed {_times(train.replay.epochs)}"
+        if isinstance(train.replay, LateReplay)
+        else ""
+    )
+    artifact = spread_of(run, lambda seed: seed.artifact_bytes)
+    return (
+        f"The model is a decoder of {run.seeds[0].parameters:,} parameters: {_model(model)}."
+        f" Each seed learned from {tokens.mean:,.0f} tokens in {steps.mean:,.0f} steps and {seconds.mean:.1f} s"
+        f" (matrices by Muon, the rest by AdamW, averaged with decay {run.recipe.optim.ema_decay}{replay})."
+        f" {_quantized(run.recipe.quant)}, and packed{_codecs(run.seeds)} into {artifact.mean:,.0f} bytes."
+    )
+
+
+def _model(model: ModelSpec) -> str:
+    parts = [
+        f"{model.layers} layers of width {model.width}",
+        f"{model.heads} heads on {model.kv_heads} key heads",
+        f"an MLP {model.mlp_width:,} wide",
+        f"a tied vocabulary of {model.vocab_size:,}",
+        f"rotary positions on {model.rope_dims} of {model.head_width} dimensions",
+    ]
+    if model.xsa_last:
+        parts.append(f"exclusive self-attention on the last {model.xsa_last} layers")
+    if isinstance(model.loops, Loops):
+        span = (
+            f"layer {model.loops.first}"
+            if model.loops.first == model.loops.last
+            else f"layers {model.loops.first} to {model.loops.last}"
+        )
+        parts.append(f"{span} run {_times(1 + model.loops.extra)} from {model.loops.start_fraction:.0%} of training on")
+    if isinstance(model.lanes, TwoLanes):
+        parts.append(f"two residual lanes from layer {model.lanes.start} on")
+    return ", ".join(parts)
+
+
+def _quantized(quant: QuantSpec) -> str:
+    rotated = "rotated by signed Hadamard matrices, " if isinstance(quant.rotation, Hadamard) else ""
+    rounded = "GPTQ" if isinstance(quant.rounding, Gptq) else "rounding to nearest"
+    return (
+        f"The weights were {rotated}brought to {quant.attention.bits} bits (attention), {quant.mlp.bits} (MLP) and"
+        f" {quant.embedding.bits} (embedding) by {rounded}"
+    )
+
+
+def _codecs(seeds: Sequence[SeedFacts]) -> str:
+    names = list(dict.fromkeys(seed.codec for seed in seeds if seed.codec is not None))
+    return f" (`{'`, `'.join(names)}`)" if names else ""
+
+
+def _how_scored(run: RunFacts) -> str:
+    final = run.seeds[0].final
+    return (
+        f"The reloaded artifact was scored on {len(run.document_tokens):,} documents of {_corpus(run.recipe.data)}"
+        f" ({final.tokens:,} targets, {final.bytes:,} bytes) {_method(run.recipe.score)}."
+    )
+
+
+def _corpus(data: DataSpec) -> str:
+    if isinstance(data.corpus, HubCorpus):
+        return f"FineWeb (`{data.corpus.variant}`)"
+    return "the embedded English corpus" if isinstance(data.corpus, EmbeddedCorpus) else "a corpus of the author"
+
+
+def _method(score: ScoreSpec) -> str:
+    match score.method:
+        case Flat():
+            return f"in rows of {score.context:,} tokens, each scored whole"
+        case Sliding(stride=stride):
+            return f"in windows of {score.context:,} tokens that advance by {stride:,}"
+        case DocumentLora() as lora:
+            return _lora(lora)
+        case PhasedSgd() as phased:
+            return (
+                f"{_lora(phased.lora)}; in {phased.phases} phases the base weights learn by SGD from the first"
+                f" {phased.prefix_docs:,} documents at most, each after it was scored"
+            )
+
+
+def _lora(lora: DocumentLora) -> str:
+    return f"with rank-{lora.rank} adapters of each document, which learn from every {lora.chunk} tokens once scored"
+
+
+def _results(run: RunFacts) -> Iterator[str]:
+    adapted = isinstance(run.recipe.score.method, DocumentLora | PhasedSgd)
+    columns: list[tuple[str, Callable[[SeedFacts], float], str]] = [
+        ("bpb, float", lambda seed: seed.floating.bpb, ".5f"),
+        ("bpb, quantized", lambda seed: seed.quantized.bpb, ".5f"),
+        ("bpb, after test-time training" if adapted else "bpb, final", lambda seed: seed.final.bpb, ".5f"),
+        ("nats per token, final", lambda seed: seed.final.loss_nats, ".5f"),
+        ("artifact bytes", lambda seed: seed.artifact_bytes, ",.0f"),
+        ("forecast", lambda seed: seed.forecast_bytes, ",.0f"),
+        ("with code", lambda seed: seed.artifact_bytes + run.code_bytes, ",.0f"),
+        ("steps", lambda seed: seed.steps, ",.0f"),
+    ]
+    yield _seed_table(run, columns)
+    forecast, real = (spread_of(run, of).mean for of in (lambda s: s.forecast_bytes, lambda s: s.artifact_bytes))
+    yield (
+        f"Code: {run.code_bytes:,} bytes (`code.tar.xz`). The forecast is made from the recipe alone, before training;"
+        f" the real artifact differs from it by {real / forecast - 1:+.2%}."
+    )
+    yield "Wall-clock seconds of each stage, start-up included; `float` scores the weights before quantization:"
+    stages: list[tuple[str, Callable[[SeedFacts], float], str]] = [
+        (f"`{stage}`", _stage_seconds(stage), ".1f") for stage in STAGES
+    ]
+    yield _seed_table(run, [*stages, ("all", lambda seed: sum(seed.stage_s.values()), ".1f")])
+    yield "Within them, the clocks that the track's limits are about:"
+    clocks: list[tuple[str, Callable[[SeedFacts], float], str]] = [
+        ("training", lambda seed: seed.train_s, ".2f"),
+        ("calibration", lambda seed: seed.calibrate_s, ".2f"),
+        ("loading the artifact", lambda seed: seed.load_s, ".2f"),
+        ("compiling", lambda seed: seed.final.compile_s, ".2f"),
+        ("scoring, final", lambda seed: seed.final.seconds, ".2f"),
+        ("scoring, quantized", lambda seed: seed.quantized.seconds, ".2f"),
+    ]
+    yield _seed_table(run, clocks)
+
+
+def _stage_seconds(stage: str) -> Callable[[SeedFacts], float]:
+    return lambda seed: seed.stage_s[stage]
+
+
+def _seed_table(run: RunFacts, columns: Sequence[tuple[str, Callable[[SeedFacts], float], str]]) -> str:
+    """One line a seed; mean and sample standard deviation below where there are several."""
+    rows = [[f"{seed.seed}", *(format(of(seed), form) for _, of, form in columns)] for seed in run.seeds]
+    if len(run.seeds) > 1:
+        spreads = [(spread([of(seed) for seed in run.seeds]), form) for _, of, form in columns]
+        rows.append(["**mean**", *(f"**{of.mean:{form}}**" for of, form in spreads)])
+        rows.append(["std (n - 1)", *(_deviation(of, form) for of, form in spreads)])
+    return _table(["seed", *(title for title, _, _ in columns)], rows, numbers=True)
+
+
+def _deviation(of: Spread, form: str) -> str:
+    assert of.std is not None, "only several seeds have a spread"
+    return format(of.std, form)
+
+
+def _changes(run: RunFacts) -> Iterator[str]:
+    lineage, name = run.recipe.lineage, run.recipe.name
+    yield (
+        f"`{name}` changes `{lineage.parents[0]}`: {lineage.because}"
+        if lineage.parents
+        else f"`{name}` is the root of its line: {lineage.because}"
+    )
+    table = plain(run.recipe)
+    own = [key for key in leaves(table) if run.origin.get(key) == name and key.split(".")[0] not in _NAMED_BY_FILES]
+    yield _table(["key", "value"], [[f"`{key}`", f"`{_value(table, key)}`"] for key in own])
+    if lineage.parents:
+        yield f"Line: {' < '.join(f'`{each}`' for each in (name, *lineage.parents))}. `recipe.json` holds every value."
+    if lineage.sources:
+        yield f"It stands on: {', '.join(lineage.sources)}."
+
+
+def _value(table: Mapping[str, Any], path: str) -> Any:
+    value: Any = table
+    for key in path.split("."):
+        value = value[key]
+    return value
+
+
+def _compliance(limits: Sequence[Limit]) -> Iterator[str]:
+    rows = [
+        [limit.what, limit.reading, _bound(limit), _amount(limit.value, limit.unit), _seed_of(limit), _mark(limit)]
+        for limit in limits
+    ]
+    yield _table(["what", "reading", "limit", "worst", "seed", "holds"], rows)
+    yield (
+        "`strict` is the rule as written, `precedent` what accepted records show. This table repeats the run's own"
+        " numbers; the judgement, with every other rule, is `verdict.json`, and `fairway check` on this folder makes it"
+        " again from the files."
+    )
+
+
+def _bound(limit: Limit) -> str:
+    return f"{'at least' if limit.least else 'at most'} {_amount(limit.limit, limit.unit)}"
+
+
+def _amount(value: float, unit: str) -> str:
+    return f"{value:,.2f} s" if unit == "s" else f"{value:,.0f} {unit}".rstrip()
+
+
+def _seed_of(limit: Limit) -> str:
+    return "all" if limit.seed is None else str(limit.seed)
+
+
+def _mark(limit: Limit) -> str:
+    return "yes" if limit.holds else "**no**"
+
+
+def _reproduce(run: RunFacts) -> Iterator[str]:
+    seed = run.seeds[0].seed
+    folder = seed_folder(seed)
+    yield f"From `recipe.json`, with fairway of code `{run.code_sha256[:12]}`, for seed {seed}:"
+    yield "\n".join(
+        [
+            "```sh",
+            "fairway fetch recipe.json -o data",
+            f"fairway train recipe.json --data data --seed {seed} -o {folder}/model.safetensors"
+            f" --events {folder}/train.events.jsonl",
+            f"fairway calibrate recipe.json --data data --seed {seed} --checkpoint {folder}/model.safetensors"
+            f" -o {folder}/hessians.safetensors --events {folder}/calibrate.events.jsonl",
+            f"fairway rotate-gptq recipe.json --seed {seed} --checkpoint {folder}/model.safetensors"
+            f" --hessians {folder}/hessians.safetensors -o {folder}/quantized.safetensors"
+            f" --events {folder}/rotate_gptq.events.jsonl",
+            f"fairway compress recipe.json --seed {seed} --quantized {folder}/quantized.safetensors"
+            f" -o {folder}/artifact.bin --events {folder}/compress.events.jsonl",
+            f"fairway evaluate recipe.json --val data/val --tokenizer data/tokenizer.model --seed {seed}"
+            f" --checkpoint {folder}/model.safetensors -o {folder}/float.json --events {folder}/float.events.jsonl",
+            f"fairway evaluate recipe.json --val data/val --tokenizer data/tokenizer.model --seed {seed}"
+            f" --artifact {folder}/artifact.bin -o {folder}/score.json --ledger {folder}/ledger.jsonl"
+            f" --events {folder}/evaluate.events.jsonl",
+            "```",
+        ]
+    )
+    yield _same_again(run)
+    yield _table(
+        ["seed", "SHA-256 of the artifact"], [[str(each.seed), f"`{each.artifact_sha256}`"] for each in run.seeds]
+    )
+
+
+def _same_again(run: RunFacts) -> str:
+    counted, pinned = run.recipe.train.steps is not None, run.recipe.train.threads > 0
+    on_cpu = all(seed.environment.device == "cpu" for seed in run.seeds)
+    if counted and pinned and on_cpu:
+        return "Progress is counted in steps and the threads are fixed, so the same processor gives the same artifact:"
+    return "Progress follows the clock or sums depend on the device, so another run differs in its bytes; these were:"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+    rule = "--:" if numbers else "---"
+    lines = [head, ["---", *[rule] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
