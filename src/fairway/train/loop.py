@@ -5,14 +5,14 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fairway.data.batches import Batch
+from fairway.data.batches import Batch, TokenBatches
 from fairway.errors import GateError, RecipeError
 from fairway.model.gpt import Gpt
 from fairway.optim.ema import Ema
@@ -29,22 +29,6 @@ StopReason = Literal["steps", "clock"]
 
 # Bounds of packed rows come padded to a multiple of 64; these lengths are compiled before the clock starts.
 _WARMUP_BOUND_LENGTHS = (64, 128, 192, 256)
-
-
-class Batches(Protocol):
-    """An endless, deterministic stream of micro-batches that can begin again."""
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Itself."""
-        ...
-
-    def __next__(self) -> Batch:
-        """Give this rank's next micro-batch."""
-        ...
-
-    def reset(self) -> None:
-        """Begin again at the first micro-batch."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +92,7 @@ class Training:
     loss_fns: dict[bool, LossFn]
     """By loop state."""
     ema: Ema
-    batches: Batches
+    batches: TokenBatches
     micro_steps: int
     """Micro-batches of one rank in one step."""
     ranks: Ranks
@@ -138,7 +122,7 @@ def train(
     model: Gpt,
     spec: TrainSpec,
     optim: OptimSpec,
-    batches: Batches,
+    batches: TokenBatches,
     ranks: Ranks,
     events: EventLog,
     *,
@@ -152,6 +136,7 @@ def train(
     maximum over ranks (recipes C.4). Warm-up leaves no trace. A loss that is not finite is a ``GateError``.
     """
     began = time.perf_counter()
+    micro_steps = _micro_steps(spec, ranks)
     ranks.broadcast_(list(model.parameters()))
     stepper = Stepper(model, optim, ranks)
     run = Training(
@@ -162,7 +147,7 @@ def train(
         loss_fns=_loss_functions(model, spec, loops),
         ema=Ema(stepper.parameters, optim.ema_decay),
         batches=batches,
-        micro_steps=_micro_steps(spec, ranks),
+        micro_steps=micro_steps,
         ranks=ranks,
         events=events,
         budget=Budget(spec.budget_s, spec.reserve_s),
@@ -178,7 +163,7 @@ def train(
         reserve_s=spec.reserve_s,
         steps=spec.steps,
         batch_tokens=spec.batch_tokens,
-        micro_steps=run.micro_steps,
+        micro_steps=micro_steps,
     )
     warm_up(run)
     run.ema.reset()

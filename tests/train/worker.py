@@ -1,0 +1,84 @@
+"""One process of a run on 127.0.0.1, or a run by itself; ``test_ranks`` compares what they end with.
+
+Arguments: folder of the shards, folder for results, ``steps`` or ``clock``.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fairway.data.batches import packed_batches
+from fairway.model.gpt import Gpt
+from fairway.model.init import initialise
+from fairway.runtime.events import EventLog
+from fairway.runtime.ranks import close_ranks, open_ranks
+from fairway.spec.model import Loops, ModelSpec, TwoLanes
+from fairway.spec.optim import AdamSpec, MuonSpec, OptimSpec
+from fairway.spec.train import LateReplay, TrainSpec
+from fairway.train.checkpoint import save_model
+from fairway.train.loop import train
+
+MODEL = ModelSpec(
+    vocab_size=32,
+    layers=4,
+    width=16,
+    heads=2,
+    kv_heads=1,
+    mlp_width=24,
+    rope_dims=4,
+    loops=Loops(first=1, last=2, extra=1, start_fraction=0.5),
+    lanes=TwoLanes(start=2),
+)
+# The clip is far below the gradients' norm, so that clipping before the reduction would show.
+OPTIM = OptimSpec(muon=MuonSpec(), adam=AdamSpec(), grad_clip=0.05, ema_decay=0.5)
+STEPS = TrainSpec(
+    context=16,
+    batch_tokens=128,
+    micro_batch_tokens=64,
+    budget_s=1e6,
+    reserve_s=1e3,
+    steps=6,
+    warmup_steps=1,
+    compile=False,
+    calibration_batches=0,
+    log_every=1,
+    replay=LateReplay(start_scale=0.6, keep=2, epochs=1),
+)
+CLOCK = replace(STEPS, steps=None, budget_s=30.0, reserve_s=8.0)
+
+
+class SkewedClock:
+    """Goes faster on one rank, then on the other: neither alone would stop where both do."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.looks = 0
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        self.now_s += 3.0 if (self.looks // 4) % 2 == self.rank else 0.25
+        return self.now_s
+
+
+def main(shards: Path, results: Path, mode: str) -> None:
+    torch.set_num_threads(1)
+    ranks = open_ranks("cpu", timeout_s=30.0)
+    # Other weights on each rank: the first rank's must win.
+    model = Gpt(MODEL)
+    initialise(model, seed=ranks.rank)
+    batches = packed_batches(sorted(shards.glob("*.bin")), tokens=64, context=16, rank=ranks.rank, world=ranks.world)
+    spec = STEPS if mode == "steps" else CLOCK
+    clocks = {} if mode == "steps" else {"clock": SkewedClock(ranks.rank)}
+    with EventLog(results / f"rank{ranks.rank}.jsonl", stage="train") as log:
+        result = train(model, spec, OPTIM, batches, ranks, log, loops=MODEL.loops, **clocks)
+    save_model(results / f"rank{ranks.rank}.safetensors", model, {})
+    (results / f"rank{ranks.rank}.json").write_text(json.dumps([result.steps, result.reason, result.replay_steps]))
+    close_ranks()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
