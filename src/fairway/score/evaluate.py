@@ -1,0 +1,123 @@
+"""One evaluation, from a model and a stream of tokens to a score, events and a ledger."""
+
+import copy
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jaxtyping import Int
+from torch import Tensor
+
+from fairway.data.documents import document_lengths
+from fairway.model.gpt import Gpt
+from fairway.runtime.events import EventLog
+from fairway.score.adapt import LoraEvaluator
+from fairway.score.bpb import Tally
+from fairway.score.flat import FlatEvaluator
+from fairway.score.ledger import Ledger
+from fairway.score.phases import PhasedEvaluator
+from fairway.score.referee import Evaluator, Referee
+from fairway.score.sliding import SlidingEvaluator
+from fairway.spec.score import DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
+
+PROGRESS_EVENTS = 50
+"""At most so many ``scored`` events an evaluation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What an evaluation found."""
+
+    name: str
+    method: str
+    loss_nats: float
+    bpb: float
+    tokens: int
+    bytes: int
+    seconds: float
+    ledger_head: str
+
+
+def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool) -> Evaluator:
+    """Make the method of evaluation that a recipe names, over a frozen copy of ``model``, which stays as it is."""
+    own = copy.deepcopy(model).requires_grad_(False)
+    context, batch_tokens = spec.context, spec.batch_tokens
+    match method:
+        case Flat():
+            return FlatEvaluator(own, context=context, batch_tokens=batch_tokens, looped=looped)
+        case Sliding():
+            return SlidingEvaluator(
+                own, context=context, stride=method.stride, batch_tokens=batch_tokens, looped=looped
+            )
+        case DocumentLora():
+            return LoraEvaluator(own, method, context=context, looped=looped, seed=seed)
+        case PhasedSgd():
+            return PhasedEvaluator(own, method, context=context, batch_tokens=batch_tokens, looped=looped, seed=seed)
+
+
+def evaluate(
+    model: Gpt,
+    tokens_N: Int[Tensor, " N"],
+    bytes_N: Int[Tensor, " N"],
+    spec: ScoreSpec,
+    method: Method,
+    *,
+    seed: int,
+    looped: bool,
+    ledger_path: Path | None,
+    events: EventLog,
+    name: str,
+    artifact_sha256: str,
+) -> Score:
+    """Score a stream of documents with ``method``; events ``scored`` on the way and ``score`` at the end.
+
+    ``bytes_N`` are the bytes of text each position stands for as a target; ``seed`` draws the adapters. The model
+    is not changed. ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair.
+    """
+    began_s = time.perf_counter()
+    device = model.embedding.device
+    referee = Referee(tokens_N.to(device), bytes_N, document_lengths(tokens_N))
+    due = 1
+
+    def report(tally: Tally) -> None:
+        nonlocal due
+        if tally.tokens * PROGRESS_EVENTS >= due * referee.targets and tally.size_bytes:
+            due = tally.tokens * PROGRESS_EVENTS // referee.targets + 1
+            events.emit("scored", targets=tally.tokens, of=referee.targets, bpb=tally.bpb)
+
+    with Ledger(ledger_path) as ledger:
+        tally = referee.run(
+            build_evaluator(model, spec, method, seed=seed, looped=looped),
+            ledger,
+            settings={
+                **asdict(method),
+                "score_context": spec.context,
+                "batch_tokens": spec.batch_tokens,
+                "looped": looped,
+                "seed": seed,
+            },
+            artifact_sha256=artifact_sha256,
+            scored=report,
+        )
+    score = Score(
+        name=name,
+        method=method.kind,
+        loss_nats=tally.loss_nats,
+        bpb=tally.bpb,
+        tokens=tally.tokens,
+        bytes=tally.size_bytes,
+        seconds=time.perf_counter() - began_s,
+        ledger_head=ledger.head,
+    )
+    events.emit(
+        "score",
+        name=name,
+        method=score.method,
+        val_loss=score.loss_nats,
+        val_bpb=score.bpb,
+        tokens=score.tokens,
+        bytes=score.bytes,
+        seconds=score.seconds,
+        compile_s=0.0,  # nothing is compiled on this path yet
+    )
+    return score
