@@ -14,10 +14,11 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --n
 LOCKED := $(PIP) --require-hashes --only-binary :all:
 RECIPE ?= pocket
 RECORD := results/$(RECIPE)/record.txt
-SNAKEMAKE := $(CURDIR)/$(BIN)/snakemake
+FIGURE := results/$(RECIPE)/figures/loss_curves.png
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A lock that dies with its holder: after a kill -9 the next run just goes on, which Snakemake's own lock would refuse.
 GUARD := $(shell command -v flock >/dev/null && echo 'flock -n -E 75 .snakemake/one-at-a-time')
+RUN := $(BIN)/snakemake --profile workflow/profiles/local $(if $(GUARD),--nolock)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup record report test lint lock clean
@@ -45,13 +46,13 @@ $(STAMP):
 record: $(STAMP)  ## run the whole pipeline for the pocket recipe; print where the record lies and its verdict
 	@mkdir -p .snakemake
 	@test -d "$$(tail -n 1 $(RECORD) 2>/dev/null)" || rm -f $(RECORD)
-	@$(GUARD) $(SNAKEMAKE) --profile workflow/profiles/local $(if $(GUARD),--nolock) -- $(RECORD) || { status=$$?; \
-	  test $$status -ne 75 || echo "make record: another run of this pipeline is still going on in this folder" >&2; exit $$status; }
+	@$(GUARD) $(RUN) -- $(RECORD) $(FIGURE) || { status=$$?; test $$status -ne 75 || \
+	  echo "make record: another run of this pipeline is still going on in this folder" >&2; exit $$status; }
 	@echo "record: $$(tail -n 1 $(RECORD))"
 	@$(BIN)/fairway check "$$(tail -n 1 $(RECORD))"
 
 report: record  ## write report.html: figures, rules, run times
-	$(SNAKEMAKE) --profile workflow/profiles/local --nolock --report report.html -- results/$(RECIPE)/figures
+	$(RUN) --report report.html -- $(RECORD) $(FIGURE)
 
 test: $(STAMP)  ## run the whole test suite: once with checked shapes, then the torch.compile tests without
 	$(BIN)/pytest
@@ -63,7 +64,7 @@ lint: $(STAMP)  ## formatter, linter, type checker, import contracts, workflow l
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(SNAKEMAKE) --lint
+	$(BIN)/snakemake --lint
 
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:  ## resolve the requirements again, hashes and no index address (torch-cpu.txt is kept by hand)

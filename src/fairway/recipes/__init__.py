@@ -1,6 +1,6 @@
 """Recipe files to a Recipe: people write deltas, machines read the whole.
 
-- ``locate``: a recipe's name to its file.
+- ``locate``: a recipe's name to its file, its data to a folder.
 - ``load``: the chain of deltas to one validated Recipe, with the origin of each value.
 - ``mistakes``: what is wrong with a recipe, in one line.
 - ``explain``: show and diff as text.

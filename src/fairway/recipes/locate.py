@@ -1,9 +1,13 @@
-"""A recipe's name to its file."""
+"""A recipe's name to its file, and its data to a folder."""
 
+import hashlib
+import json
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 
 from fairway.errors import RecipeError
+from fairway.spec.data import DataSpec, HubCorpus
 
 FOLDER = Path("workflow") / "recipes"
 
@@ -41,3 +45,10 @@ def find_recipe(name_or_path: str | Path, *, beside: Path | None = None) -> Path
     close = get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names) or 'none'}"
     raise RecipeError(f"no recipe is named {name!r} in {FOLDER}; {hint}")
+
+
+def dataset_name(spec: DataSpec) -> str:
+    """Folder of a dataset: what it is in words, then eight digits of its spec's hash, so that equal specs share it."""
+    corpus = spec.corpus.variant if isinstance(spec.corpus, HubCorpus) else f"{spec.corpus.kind}_v{spec.vocab_size}"
+    canonical = json.dumps(asdict(spec), sort_keys=True, separators=(",", ":"))
+    return f"{corpus}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"

@@ -1,0 +1,59 @@
+# What the rules ask of a recipe. Everything else about a recipe is decided by `fairway`.
+import hashlib
+import os
+from functools import cache
+
+from fairway.errors import RecipeError
+from fairway.recipes.load import load_recipe, read_chain
+from fairway.recipes.locate import dataset_name, recipe_names
+from fairway.records.code import code_archive
+from snakemake.exceptions import WorkflowError
+
+# A stage runs again when the shipped code changes: a record ships the code that ran.
+CODE = hashlib.sha256(code_archive()).hexdigest()
+
+
+wildcard_constraints:
+    recipe="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    dataset="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    seed="[0-9]+",
+
+
+@cache
+def recipe_named(name):
+    try:
+        return load_recipe(name).recipe
+    except RecipeError as error:
+        raise WorkflowError(str(error))
+
+
+def recipe_files(wildcards):
+    recipe_named(wildcards.recipe)
+    return [os.path.relpath(delta.path) for delta in read_chain(wildcards.recipe)]
+
+
+def data_folder(wildcards):
+    return f"data/{dataset_name(recipe_named(wildcards.recipe).data)}"
+
+
+def data_part(part):
+    return lambda wildcards: f"{data_folder(wildcards)}/{part}"
+
+
+def recipe_of_dataset(wildcards):
+    """Any recipe that reads the dataset: they all describe it alike."""
+    for name in [*config["recipes"], *recipe_names()]:
+        if dataset_name(recipe_named(name).data) == wildcards.dataset:
+            return f"results/{name}/recipe.json"
+    raise WorkflowError(f"no recipe reads data/{wildcards.dataset}")
+
+
+def threads_of(wildcards):
+    return recipe_named(wildcards.recipe).train.threads or workflow.cores
+
+
+def of_each_seed(path):
+    return lambda wildcards: [
+        f"results/{wildcards.recipe}/seed{seed}/{path}"
+        for seed in recipe_named(wildcards.recipe).seeds
+    ]

@@ -1,0 +1,41 @@
+rule rotate_gptq:
+    input:
+        recipe="results/{recipe}/recipe.json",
+        checkpoint="results/{recipe}/seed{seed}/model.safetensors",
+        hessians="results/{recipe}/seed{seed}/hessians.safetensors",
+    output:
+        quantized="results/{recipe}/seed{seed}/quantized.safetensors",
+        events="results/{recipe}/seed{seed}/rotate_gptq.events.jsonl",
+    log:
+        "logs/{recipe}/rotate_gptq.seed{seed}.log",
+    benchmark:
+        "results/{recipe}/benchmarks/rotate_gptq.seed{seed}.tsv"
+    threads: threads_of
+    resources:
+        gpus=config["gpus"],
+    params:
+        code=CODE,
+    shell:
+        "fairway rotate-gptq {input.recipe} --seed {wildcards.seed} --checkpoint {input.checkpoint}"
+        " --hessians {input.hessians} -o {output.quantized} --events {output.events} > {log} 2>&1"
+
+
+rule compress:
+    input:
+        recipe="results/{recipe}/recipe.json",
+        quantized="results/{recipe}/seed{seed}/quantized.safetensors",
+    output:
+        artifact="results/{recipe}/seed{seed}/artifact.bin",
+        events="results/{recipe}/seed{seed}/compress.events.jsonl",
+    log:
+        "logs/{recipe}/compress.seed{seed}.log",
+    benchmark:
+        "results/{recipe}/benchmarks/compress.seed{seed}.tsv"
+    threads: 1
+    resources:
+        gpus=0,
+    params:
+        code=CODE,
+    shell:
+        "fairway compress {input.recipe} --seed {wildcards.seed} --quantized {input.quantized}"
+        " -o {output.artifact} --events {output.events} > {log} 2>&1"

@@ -1,0 +1,41 @@
+rule train:
+    input:
+        recipe="results/{recipe}/recipe.json",
+        train=data_part("train"),
+    output:
+        checkpoint="results/{recipe}/seed{seed}/model.safetensors",
+        events="results/{recipe}/seed{seed}/train.events.jsonl",
+    log:
+        "logs/{recipe}/train.seed{seed}.log",
+    benchmark:
+        "results/{recipe}/benchmarks/train.seed{seed}.tsv"
+    threads: threads_of
+    resources:
+        gpus=config["gpus"],
+    params:
+        code=CODE,
+    shell:
+        "fairway train {input.recipe} --data {input.train} --seed {wildcards.seed}"
+        " -o {output.checkpoint} --events {output.events} > {log} 2>&1"
+
+
+rule calibrate:
+    input:
+        recipe="results/{recipe}/recipe.json",
+        train=data_part("train"),
+        checkpoint="results/{recipe}/seed{seed}/model.safetensors",
+    output:
+        hessians="results/{recipe}/seed{seed}/hessians.safetensors",
+        events="results/{recipe}/seed{seed}/calibrate.events.jsonl",
+    log:
+        "logs/{recipe}/calibrate.seed{seed}.log",
+    benchmark:
+        "results/{recipe}/benchmarks/calibrate.seed{seed}.tsv"
+    threads: threads_of
+    resources:
+        gpus=config["gpus"],
+    params:
+        code=CODE,
+    shell:
+        "fairway calibrate {input.recipe} --data {input.train} --seed {wildcards.seed}"
+        " --checkpoint {input.checkpoint} -o {output.hessians} --events {output.events} > {log} 2>&1"
