@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import random
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from fairway.recipes.load import Resolved, digest, leaves, plain, write_resolved
 from fairway.records.code import code_archive
+from fairway.records.submission import Byline
 from fairway.spec.data import DataSpec
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
 from fairway.spec.optim import AdamSpec, MuonSpec, OptimSpec
@@ -142,7 +144,7 @@ def write_data(world: World) -> None:
     tokens = sum(world.lengths)
     rows = [f"val\t{i:064x}\t{length}\t{3 * length}\n" for i, length in enumerate(world.lengths)]
     rows += [f"train\t{i + 10_000:064x}\t300\t900\n" for i in range(40)]
-    world.data.mkdir()
+    world.data.mkdir(parents=True)
     (world.data / "documents.tsv").write_text("".join(rows), encoding="utf-8")
     manifest = {
         "format": "fairway-dataset",
@@ -374,13 +376,62 @@ def ledger(dice: random.Random, lengths: list[int], artifact_sha256: str) -> tup
     return [{"i": i, "prev": "0" * 64, **entry} for i, entry in enumerate(entries)], nats, spelled
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A run of three seeds, made once; nobody changes it."""
+    return make_world(tmp_path_factory.mktemp("template"))
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(template: World, tmp_path: Path) -> World:
     """A run of three seeds, complete and without contradiction."""
-    return make_world(tmp_path)
+    root = tmp_path / "world"
+    shutil.copytree(template.root, root)
+    return World(root, template.recipe, template.lengths, template.code)
 
 
 @pytest.fixture
 def one_seed_world(tmp_path: Path) -> World:
     """A run of one seed."""
-    return make_world(tmp_path, seeds=(7,))
+    return make_world(tmp_path / "one", seeds=(7,))
+
+
+@pytest.fixture
+def pocket_track() -> dict[str, Any]:
+    """A track as its file has it, small."""
+    return {
+        "name": "pocket",
+        "title": "made up",
+        "size": {"cap_bytes": 500_000, "source": "a size"},
+        "train": {
+            "limits": [
+                {
+                    "profile": "strict",
+                    "counts": ["loop", "replay", "calibrate"],
+                    "limit_s": 90.0,
+                    "above": "FAIL",
+                    "source": "a",
+                },
+                {"profile": "precedent", "counts": ["loop", "replay"], "limit_s": 90.5, "above": "FAIL", "source": "b"},
+            ]
+        },
+        "eval": {
+            "limits": [
+                {
+                    "profile": "strict",
+                    "counts": ["score", "load", "compile"],
+                    "limit_s": 80.0,
+                    "above": "FAIL",
+                    "source": "c",
+                },
+                {"profile": "precedent", "counts": ["score"], "limit_s": 80.0, "above": "REVIEW", "source": "d"},
+            ]
+        },
+        "seeds": {"least": 3, "source": "three runs"},
+    }
+
+
+@pytest.fixture
+def byline() -> Byline:
+    """Somebody's record."""
+    return Byline(author="A. Author", github_id="a-author", name="Pond", blurb="A made-up record | with a bar.")

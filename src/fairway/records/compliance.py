@@ -51,8 +51,8 @@ def _size(run: RunFacts, size: Mapping[str, Any]) -> Limit:
     return Limit(
         what="code + artifact",
         reading="both",
-        limit=size["cap_bytes"],
-        value=run.code_bytes + worst.artifact_bytes,
+        limit=float(size["cap_bytes"]),
+        value=float(run.code_bytes + worst.artifact_bytes),
         seed=worst.seed,
         unit="bytes",
         source=size["source"],
@@ -67,7 +67,7 @@ def _seconds(run: RunFacts, track: Mapping[str, Any]) -> Iterable[Limit]:
             yield Limit(
                 what=f"{title}: {' + '.join(limit['counts'])}",
                 reading=limit["profile"] if limit["above"] == "FAIL" else f"{limit['profile']} (a person looks)",
-                limit=limit["limit_s"],
+                limit=float(limit["limit_s"]),
                 value=taken[worst],
                 seed=worst,
                 unit="s",
@@ -79,8 +79,8 @@ def _seeds(run: RunFacts, seeds: Mapping[str, Any]) -> Limit:
     return Limit(
         what="seeds",
         reading="both",
-        limit=seeds["least"],
-        value=len(run.seeds),
+        limit=float(seeds["least"]),
+        value=float(len(run.seeds)),
         seed=None,
         unit="",
         source=seeds["source"],

@@ -8,7 +8,7 @@ from fairway.records.compliance import Limit, compliance
 from fairway.records.facts import RunFacts, SeedFacts
 from fairway.records.figures import FIGURE_CAPTIONS
 from fairway.records.layout import FIGURES, STAGES, figure_name, seed_folder
-from fairway.records.statistics import Spread, spread
+from fairway.records.statistics import Spread
 from fairway.records.submission import Byline, hardware, spread_of, torch_versions
 from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
@@ -202,7 +202,7 @@ def _seed_table(run: RunFacts, columns: Sequence[tuple[str, Callable[[SeedFacts]
     """One line a seed; mean and sample standard deviation below where there are several."""
     rows = [[f"{seed.seed}", *(format(of(seed), form) for _, of, form in columns)] for seed in run.seeds]
     if len(run.seeds) > 1:
-        spreads = [(spread([of(seed) for seed in run.seeds]), form) for _, of, form in columns]
+        spreads = [(spread_of(run, of), form) for _, of, form in columns]
         rows.append(["**mean**", *(f"**{of.mean:{form}}**" for of, form in spreads)])
         rows.append(["std (n - 1)", *(_deviation(of, form) for of, form in spreads)])
     return _table(["seed", *(title for title, _, _ in columns)], rows, numbers=True)

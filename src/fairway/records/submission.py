@@ -62,7 +62,7 @@ def submission(run: RunFacts, byline: Byline, *, track: str, date: str) -> dict[
 
 def spread_of(run: RunFacts, quantity: Callable[[SeedFacts], float]) -> Spread:
     """Mean and sample standard deviation of a quantity over the seeds of a run."""
-    return spread([quantity(seed) for seed in run.seeds])
+    return spread([float(quantity(seed)) for seed in run.seeds])
 
 
 def hardware(run: RunFacts) -> str:
