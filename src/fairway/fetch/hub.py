@@ -1,7 +1,8 @@
 """The published FineWeb exports, already tokenized (recipes A.2), through the hub's own client.
 
 What is asked for is decided from the repository's list of files at one commit; what arrives is checked against that
-list (size, SHA-256) and against its own header. Interrupted downloads go on where they stopped.
+list (size, SHA-256) and against its own header. A connection that breaks is taken up at the byte where it broke; a
+fetch that was killed keeps the files it had finished.
 """
 
 import json
@@ -102,6 +103,9 @@ def download_export(
     ``DataError`` for an export that lacks them, an unreachable hub, or a file that is not what was published; a bad
     file is taken away, so the next call fetches only that one again.
     """
+    # The client names unfinished files anew each time, so those that a killed process left are of no use to it.
+    for unfinished in folder.rglob("*.incomplete"):
+        unfinished.unlink()
     export = EXPORTS[variant]
     commit, files = list_files(export, endpoint=endpoint)
     chosen = {kind: _choose(export, files, kind) for kind in ("val", "train")}
