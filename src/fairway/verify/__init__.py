@@ -1,0 +1,18 @@
+"""The judge: it reads a folder and says what holds, and imports nothing of what it judges.
+
+- ``facts``: a folder to facts, each with the file and line it stands on.
+- ``strict_json``: JSON without NaN, duplicate keys or numbers too large, and its canonical form.
+- ``schemas``: the JSON Schemas, by name.
+- ``ledger``: the entries of a score ledger, with what breaks their chain.
+- ``documents``: the table of documents, an independent count of text.
+- ``tracks``: the rules of a competition as data.
+- ``leaderboard``: the chain of accepted records.
+- ``statistics``: means, spreads, the one-sided Welch test.
+- ``finding``: what a rule is and what it says.
+- ``rules``: one file a rule.
+- ``run``: every rule over the facts; a crash is a finding.
+- ``report``: a verdict for people and for machines, and its exit status.
+
+A few constants and formulas stand here and in the code that is judged, on purpose: a mistake in one of the two
+is then found by the other.
+"""

@@ -1,0 +1,16 @@
+"""One file a rule, each with ``RULE``; ``run.RULES`` lists them.
+
+- ``complete``: every file, event and field that is asked for is there and can be read.
+- ``digests``: the bytes are those that were signed.
+- ``size_cap``: code and artifact together.
+- ``train_budget``, ``eval_budget``: seconds against the track.
+- ``every_target_scored_once``, ``scored_before_learned``, ``ledger_chain``: the ledger, three questions.
+- ``bytes_recounted``: bytes of text, counted from the documents.
+- ``disjoint_data``: no document on both sides of the split.
+- ``seeds_distinct``: as many seeds as the track asks for, none a copy.
+- ``claims_follow_from_logs``: submission.json and the table of the README, recomputed.
+- ``recipe_that_ran``: one code and one recipe, in every stage of every seed.
+- ``significance``: is it better than the record before it.
+
+A rule imports ``facts``, ``finding`` and what they stand on, never another rule.
+"""
