@@ -1,0 +1,14 @@
+"""Weights to an artifact and back; one verb a file.
+
+- ``plan``: which tensor gets which treatment, by role; none left over.
+- ``grid``: row steps, encode, decode (pure).
+- ``hessian``: observe the inputs of the linears, sum their outer products.
+- ``rotation``: seeded Hadamard rotations of those inputs; bake, fold back, or apply online.
+- ``gptq``: weight, Hessian and steps to integers (pure).
+- ``packing``: tensors to streams of bytes and back (pure).
+- ``codecs``: bytes to fewer bytes and back, by name, bounded.
+- ``artifact``: the file format: header, streams, digest.
+- ``pipeline``: the order of all that, its gates and events.
+- ``describe``: what lies in an artifact, tensor by tensor.
+- ``forecast``: bytes of the artifact before anything is trained.
+"""

@@ -1,0 +1,82 @@
+"""Bytes of the artifact before anything is trained (recipes D.3, with exact entropies for the approximation).
+
+A row of weights has, by the choice of its step, a standard deviation of ``largest / clip_sigmas`` symbols,
+whatever it was trained to be. So the entropy of its symbols is known beforehand, as far as weights are Gaussian.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from fairway.model.banks import unbank
+from fairway.model.gpt import Gpt
+from fairway.quant.artifact import Artifact, StoredStream, write_artifact
+from fairway.quant.grid import largest_symbol
+from fairway.quant.packing import STEPS_STREAM, StoredTensor, raw_sizes
+from fairway.quant.plan import plan
+from fairway.spec.quant import Grid
+from fairway.spec.recipe import Recipe
+
+# Measured on trained models: mantissas of halves are noise, their exponents nearly constant within a role.
+_FORECAST_STEP_BYTES = 1.4
+_FORECAST_KEPT_BYTES = 1.6
+_FORECAST_TABLE_BYTES = 70
+"""Frequencies of one stream of symbols."""
+# a digest that deflates as badly as a real one
+_FORECAST_EXTRA = {"recipe_sha256": "365c1d79011db9cbf8f8462c1b92a044a60ed907763519054fea6916dddc0357", "seed": 1337}
+
+
+@dataclass(frozen=True, slots=True)
+class SizeForecast:
+    """What the artifact will weigh; parts sum to ``total_bytes``."""
+
+    by_role: Mapping[str, int]
+    """Symbols or halves of each role, with the frequencies that a stream carries."""
+    steps_bytes: int
+    container_bytes: int
+    """Prefix, header and digest."""
+
+    @property
+    def total_bytes(self) -> int:
+        """The whole artifact."""
+        return sum(self.by_role.values()) + self.steps_bytes + self.container_bytes
+
+
+def symbol_bits(grid: Grid) -> float:
+    """Entropy in bits of one symbol of a Gaussian row: exact, clamping included."""
+    largest = largest_symbol(grid.bits)
+    sigma = largest / grid.clip_sigmas
+
+    def below(edge: float) -> float:
+        return 0.5 * (1.0 + math.erf(edge / sigma / math.sqrt(2.0)))
+
+    edges = [0.0, *(below(symbol + 0.5) for symbol in range(-largest, largest)), 1.0]
+    masses = [high - low for low, high in zip(edges, edges[1:], strict=False)]
+    return -sum(mass * math.log2(mass) for mass in masses if mass > 0)
+
+
+def forecast(recipe: Recipe) -> SizeForecast:
+    """Size of the artifact that this recipe's runs will write, from its sizes and grids alone."""
+    with torch.device("meta"):
+        state = unbank(Gpt(recipe.model).state_dict(), recipe.model.layers)
+    treatments = plan({name: tensor.shape for name, tensor in state.items()}, recipe.quant)
+    by_role: dict[str, float] = {}
+    rows = 0
+    for treatment in treatments:
+        role, count = str(treatment.role.value), prod(treatment.shape)
+        if treatment.grid is None:
+            by_role[role] = by_role.get(role, 0.0) + count * _FORECAST_KEPT_BYTES
+        else:
+            rows += treatment.shape[0]
+            by_role[role] = by_role.get(role, _FORECAST_TABLE_BYTES) + count * symbol_bits(treatment.grid) / 8
+    tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
+    steps = rows * _FORECAST_STEP_BYTES
+    parts = {role: round(size) for role, size in by_role.items()}
+    sizes = {**parts, STEPS_STREAM: round(steps)}
+    # the real writer, over empty payloads of the right length: header and digest are what they will be
+    streams = tuple(StoredStream(name, "range", bytes(sizes[name]), raw) for name, raw in raw_sizes(tensors).items())
+    data = write_artifact(Artifact(tensors, streams, recipe.quant.rotation, _FORECAST_EXTRA))
+    return SizeForecast(by_role=parts, steps_bytes=sizes[STEPS_STREAM], container_bytes=len(data) - sum(sizes.values()))

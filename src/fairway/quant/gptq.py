@@ -1,0 +1,94 @@
+"""Round column by column and push each column's error onto the columns still to come (arXiv 2210.17323; pure).
+
+With E = W - W_rounded and H = X^T X, the output error of a linear is tr(E H E^T). Once column j is rounded, the
+best change of the later columns is minus its error times row j of U over U_jj, where U is the upper factor of
+H^-1 = U^T U::
+
+            done   j   block (128)   rest
+          +------+---+-------------+--------------+
+      W_T |  ..  | e | -= U_j. x e |  -= U^T E    |     one rank-1 update a column inside the block,
+          +------+---+-------------+--------------+     one matrix product a block for the rest
+
+The working copy is transposed, so that a column is contiguous: three times faster on a CPU.
+"""
+
+import torch
+from jaxtyping import Float, Float16, Int8
+from torch import Tensor
+
+from fairway.errors import GateError
+from fairway.quant.grid import encode, largest_symbol
+from fairway.spec.quant import Gptq
+
+
+def inverse_factor(h_II: Float[Tensor, "I I"]) -> Float[Tensor, "I I"]:
+    """Upper triangular U with H^-1 = U^T U, from one Cholesky factor and one triangular solve.
+
+    The Cholesky factor of H with rows and columns in reverse order, reversed back, is an upper R with H = R R^T;
+    U is R^-1. ``GateError`` if H is not positive definite.
+    """
+    lower_II, failed = torch.linalg.cholesky_ex(h_II.flip(0, 1))
+    if failed.item():
+        raise GateError(
+            f"Hessian is not positive definite (leading minor {int(failed)}); damp more or calibrate longer"
+        )
+    upper_II = lower_II.flip(0, 1)
+    return torch.linalg.solve_triangular(upper_II, torch.eye(len(h_II)).to(h_II), upper=True)
+
+
+def gptq(
+    w_OI: Float[Tensor, "O I"],
+    h_II: Float[Tensor, "I I"],
+    step_O: Float16[Tensor, " O"],
+    bits: int,
+    rounding: Gptq,
+) -> Int8[Tensor, "O I"]:
+    """Symbols of least output error, greedily, on the grid of ``encode``; equal to ``encode`` where H is diagonal.
+
+    Inputs that were never active (H_ii = 0) get weight zero; then ``damp`` times the mean of the diagonal is
+    added to it. With ``act_order`` the columns of largest diagonal go first, while most columns can still
+    make up for them.
+    """
+    h_II = h_II.float().clone()
+    w_IO = w_OI.float().T.contiguous()
+    if w_IO.data_ptr() == w_OI.data_ptr():  # a transposed argument is contiguous already
+        w_IO = w_IO.clone()
+    diagonal_I = h_II.diagonal()
+    dead_I = diagonal_I == 0
+    diagonal_I[dead_I] = 1.0
+    w_IO[dead_I] = 0.0
+    diagonal_I += rounding.damp * diagonal_I.mean()
+    order_I = torch.arange(len(h_II), device=h_II.device)
+    if rounding.act_order:
+        order_I = diagonal_I.argsort(descending=True, stable=True)
+        h_II, w_IO = h_II[order_I][:, order_I], w_IO[order_I]
+
+    u_II = inverse_factor(h_II)
+    step = step_O.float()
+    largest = largest_symbol(bits)
+    inputs = len(w_IO)
+    for start in range(0, inputs, rounding.block):
+        stop = min(start + rounding.block, inputs)
+        error_BO = torch.empty_like(w_IO[start:stop])
+        # a block of U as its own tensor: its rows are read one by one
+        u_BB = u_II[start:stop, start:stop].contiguous()
+        gains_B = u_BB.diagonal().tolist()
+        for row, gain in enumerate(gains_B):
+            w_O = w_IO[start + row]
+            rounded_O = (w_O / step).round_().clamp_(-largest, largest).mul_(step)
+            error_O = torch.sub(w_O, rounded_O, out=error_BO[row]).div_(gain)
+            # what is stored is the value that was rounded; encode finds the same symbol again
+            w_IO[start + row] = rounded_O
+            w_IO[start + row + 1 : stop].addr_(u_BB[row, row + 1 :], error_O, alpha=-1.0)
+        w_IO[stop:].addmm_(u_II[start:stop, stop:].T, error_BO, alpha=-1.0)
+
+    rounded_IO = torch.empty_like(w_IO)
+    rounded_IO[order_I] = w_IO
+    return encode(rounded_IO.T, step_O, bits)
+
+
+def relative_error(w_OI: Float[Tensor, "O I"], approx_OI: Float[Tensor, "O I"], h_II: Float[Tensor, "I I"]) -> float:
+    """tr(E H E^T) / tr(W H W^T) for E = W - approx: the share of the output's energy that is lost; 0 for W = 0."""
+    error_OI = w_OI.float() - approx_OI.float()
+    total = float((w_OI.float() @ h_II * w_OI).sum())
+    return float((error_OI @ h_II * error_OI).sum()) / total if total > 0 else 0.0

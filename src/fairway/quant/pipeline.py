@@ -1,0 +1,230 @@
+"""Weights to an artifact and back, in order: gates, rotation, rounding, packing; and the other way round."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fairway.errors import ArtifactError, GateError
+from fairway.model.banks import bank, unbank
+from fairway.model.gpt import Gpt
+from fairway.model.hooks import PLAIN, Hooks
+from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
+from fairway.quant.codecs import compress, decompress
+from fairway.quant.describe import describe
+from fairway.quant.gptq import gptq, relative_error
+from fairway.quant.grid import decode, encode, largest_symbol, row_steps
+from fairway.quant.hessian import check_hessians
+from fairway.quant.packing import QuantizedModel, StoredTensor, from_streams, raw_sizes, to_streams, value_bytes
+from fairway.quant.plan import input_part, plan
+from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, unbake
+from fairway.runtime.events import EventLog
+from fairway.runtime.seeding import generator
+from fairway.spec.model import Loops, ModelSpec
+from fairway.spec.quant import Gptq, Grid, QuantSpec
+
+ROTATION_LIMIT = 1e-3
+"""Largest change of a softcapped logit by rotation, in float32."""
+GPTQ_LIMIT = 1.001
+"""GPTQ's output error over that of rounding to nearest: 1, and room for float32 sums."""
+
+_PIPELINE_PROBE_TOKENS = 64
+_PIPELINE_NO_ERROR = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """One matrix on its grid, and the shares of its output's energy that two ways of rounding lose."""
+
+    symbols: Tensor
+    steps: Tensor
+    error_nearest: float
+    error_gptq: float | None
+    """None where the recipe rounds to nearest."""
+
+    @property
+    def gptq_over_nearest(self) -> float:
+        """At most 1 where GPTQ does its work."""
+        if self.error_gptq is None:
+            return 1.0
+        return (self.error_gptq + _PIPELINE_NO_ERROR) / (self.error_nearest + _PIPELINE_NO_ERROR)
+
+
+@torch.no_grad()
+def rotate_gptq(
+    model: Gpt, hessians: Mapping[str, Tensor], quant: QuantSpec, events: EventLog | None = None
+) -> QuantizedModel:
+    """Every tensor of the model rounded as the plan says, on the CPU; the arguments stay as they are.
+
+    Matrices are rotated first, where the recipe says so, and their Hessians with them. ``GateError`` if a Hessian
+    is no Hessian, a weight is not finite, rotation changes what the float model computes, or GPTQ does worse than
+    rounding to nearest on its own Hessian. The ``tensor`` events hold errors as shares of the output's energy;
+    those without rotation are for comparison only.
+    """
+    state = {name: tensor.detach().cpu() for name, tensor in unbank(model.state_dict(), model.spec.layers).items()}
+    treatments = plan({name: tensor.shape for name, tensor in state.items()}, quant)
+    for name, tensor in state.items():
+        if not bool(tensor.isfinite().all()):
+            raise GateError(f"tensor {name} is not finite: training diverged")
+    check_hessians(hessians, {t.name: t.shape[1] for t in treatments if t.grid is not None})
+    turns = rotations({t.name: t.shape for t in treatments}, quant.rotation)
+    if turns:
+        _pipeline_gate(events, "rotation_logit_change", rotation_deviation(model.spec, state, turns), ROTATION_LIMIT)
+
+    quantized = QuantizedModel({}, {}, {})
+    ratios = {"none": 0.0}
+    for treatment in treatments:
+        name, grid = treatment.name, treatment.grid
+        if grid is None:
+            quantized.kept[name] = _pipeline_kept(name, state[name])
+            continue
+        w_OI, h_II = state[name].float(), hessians[name].cpu().float()
+        plain = rounded = round_matrix(name, w_OI, h_II, grid, quant)
+        turn_II = turns.get(input_part(name) or "")
+        if turn_II is not None:
+            rounded = round_matrix(name, bake(w_OI, turn_II), bake_hessian(h_II, turn_II), grid, quant)
+        quantized.symbols[name], quantized.steps[name] = rounded.symbols, rounded.steps
+        ratios[name] = rounded.gptq_over_nearest
+        if events is not None:
+            events.emit(
+                "tensor",
+                name=name,
+                role=treatment.role.value,
+                bits=grid.bits,
+                step_mean=float(rounded.steps.float().mean()),
+                error_nearest=rounded.error_nearest,
+                error_gptq=rounded.error_gptq,
+                error_nearest_unrotated=plain.error_nearest,
+                error_gptq_unrotated=plain.error_gptq,
+            )
+    if isinstance(quant.rounding, Gptq):
+        worst = max(ratios, key=lambda name: ratios[name])
+        _pipeline_gate(events, "gptq_over_nearest", ratios[worst], GPTQ_LIMIT, worst)
+    return quantized
+
+
+def round_matrix(
+    name: str, w_OI: Float[Tensor, "O I"], h_II: Float[Tensor, "I I"], grid: Grid, quant: QuantSpec
+) -> Rounded:
+    """A matrix on its grid by the recipe's rounding; ``name`` is for error messages."""
+    step_O = row_steps(w_OI, grid)
+    if not bool(step_O.isfinite().all()):
+        raise GateError(f"tensor {name} has a row whose step is beyond half precision (65504)")
+    symbols = encode(w_OI, step_O, grid.bits)
+    error_nearest = relative_error(w_OI, decode(symbols, step_O), h_II)
+    if not isinstance(quant.rounding, Gptq):
+        return Rounded(symbols, step_O, error_nearest, None)
+    try:
+        symbols = gptq(w_OI, h_II, step_O, grid.bits, quant.rounding)
+    except GateError as error:
+        raise GateError(f"tensor {name}: {error}") from error
+    return Rounded(symbols, step_O, error_nearest, relative_error(w_OI, decode(symbols, step_O), h_II))
+
+
+def rotation_deviation(spec: ModelSpec, state: Mapping[str, Tensor], turns: Mapping[str, Tensor]) -> float:
+    """Largest change of a softcapped logit when baked weights read rotated inputs, in float32."""
+    baked = dict(state)
+    for name, w_OI in state.items():
+        turn_II = turns.get(input_part(name) or "")
+        if turn_II is not None:
+            baked[name] = bake(w_OI, turn_II)
+    shape = (1, _PIPELINE_PROBE_TOKENS)
+    tokens_BT = torch.randint(spec.vocab_size, shape, generator=generator(0, "rotation probe"))
+    plain = _pipeline_logits(spec, state, tokens_BT, PLAIN)
+    return float((plain - _pipeline_logits(spec, baked, tokens_BT, online_hooks(turns))).abs().max())
+
+
+def _pipeline_logits(spec: ModelSpec, state: Mapping[str, Tensor], tokens_BT: Tensor, hooks: Hooks) -> Tensor:
+    model = Gpt(spec)
+    model.load_state_dict(bank(state, spec.layers))
+    logits: Tensor = model(tokens_BT, looped=isinstance(spec.loops, Loops), hooks=hooks)
+    return logits
+
+
+def _pipeline_kept(name: str, tensor: Tensor) -> Tensor:
+    half = tensor.half()
+    if not bool(half.isfinite().all()):
+        raise GateError(f"tensor {name} holds {float(tensor.abs().max()):.4g}, beyond half precision (65504)")
+    return half
+
+
+def _pipeline_gate(events: EventLog | None, name: str, value: float, limit: float, tensor: str | None = None) -> None:
+    if events is not None:
+        events.emit("gate", name=name, value=value, limit=limit, **({} if tensor is None else {"tensor": tensor}))
+    if value > limit:
+        place = "" if tensor is None else f" of {tensor}"
+        raise GateError(f"{name}{place} must be at most {limit:g}, got {value:.6g}")
+
+
+def pack(
+    quantized: QuantizedModel,
+    quant: QuantSpec,
+    extra: Mapping[str, Any],
+    events: EventLog | None = None,
+) -> bytes:
+    """The artifact's bytes; equal arguments give equal bytes. ``extra`` (JSON) goes into the header as it is."""
+    named = {**quantized.symbols, **quantized.kept}
+    treatments = plan({name: tensor.shape for name, tensor in named.items()}, quant)
+    tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
+    streams = []
+    for stream, raw in to_streams(tensors, quantized).items():
+        codec, payload = compress(quant.codec, raw, value_bytes=value_bytes(stream))
+        streams.append(StoredStream(stream, codec, payload, len(raw)))
+    data = write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
+    if events is not None:
+        for row in describe(data):
+            events.emit(
+                "tensor",
+                name=row.name,
+                role=row.role,
+                bits=row.bits,
+                count=row.count,
+                size_bytes=row.size_bytes,
+                entropy_bytes=row.entropy_bytes,
+            )
+    return data
+
+
+def restore_quantized(artifact: Artifact) -> QuantizedModel:
+    """Symbols, steps and kept tensors of an artifact; ``ArtifactError`` if a payload or a value is damaged."""
+    streams = {
+        s.name: decompress(s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
+        for s in artifact.streams
+    }
+    assert streams.keys() == raw_sizes(artifact.tensors).keys()
+    quantized = from_streams(artifact.tensors, streams)
+    for tensor in artifact.tensors:
+        if tensor.is_kept:
+            if not bool(quantized.kept[tensor.name].isfinite().all()):
+                raise ArtifactError(f"tensor {tensor.name} of the artifact holds a value that is not finite")
+            continue
+        steps, symbols = quantized.steps[tensor.name], quantized.symbols[tensor.name]
+        if not bool((steps.isfinite() & (steps > 0)).all()):
+            raise ArtifactError(f"tensor {tensor.name} of the artifact has a step that is not finite and positive")
+        largest = largest_symbol(tensor.bits)
+        if int(symbols.max()) > largest or int(symbols.min()) < -largest:
+            raise ArtifactError(f"tensor {tensor.name} of the artifact has symbols beyond +-{largest}")
+    return quantized
+
+
+def unpack(data: bytes, *, fold: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Float32 weights by names outside banks, and the header; ``ArtifactError`` if the bytes are no artifact.
+
+    With ``fold`` any rotation is undone in the weights. Without it they stay baked and need ``online_hooks``:
+    slower, the same function.
+    """
+    artifact = read_artifact(data)
+    quantized = restore_quantized(artifact)
+    turns = rotations({t.name: t.shape for t in artifact.tensors}, artifact.rotation) if fold else {}
+    state = {}
+    for tensor in artifact.tensors:
+        if tensor.is_kept:
+            state[tensor.name] = quantized.kept[tensor.name].float()
+            continue
+        w_OI = decode(quantized.symbols[tensor.name], quantized.steps[tensor.name])
+        turn_II = turns.get(input_part(tensor.name) or "")
+        state[tensor.name] = w_OI if turn_II is None else unbake(w_OI, turn_II)
+    return state, artifact.header()
