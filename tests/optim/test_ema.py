@@ -35,14 +35,3 @@ def test_averages_of_half_precision_weights_are_kept_in_float32() -> None:
     assert ema.averages()["w"].dtype == torch.float32
     # In bfloat16 a step of a thousandth of the way would be lost.
     assert ema.averages()["w"].tolist() == pytest.approx([1.001] * 4)
-
-
-def test_reset_begins_again_at_the_weights_as_they_are() -> None:
-    weight = torch.nn.Parameter(torch.zeros(2))
-    ema = Ema({"w": weight}, 0.5)
-    weight.data.fill_(3.0)
-    ema.reset()
-    assert ema.averages()["w"].tolist() == [3.0, 3.0]
-    weight.data.fill_(5.0)
-    ema.update()
-    assert ema.averages()["w"].tolist() == [4.0, 4.0]

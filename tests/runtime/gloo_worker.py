@@ -8,7 +8,7 @@ import torch
 
 from fairway.runtime.ranks import close_ranks, open_ranks
 
-ranks = open_ranks("cpu", timeout_s=30.0)
+ranks = open_ranks("cpu", timeout_s=90.0)
 mine = [torch.full((2, 3), float(ranks.rank)), torch.tensor(ranks.rank + 1, dtype=torch.int64), torch.zeros(0)]
 summed = [tensor.clone() for tensor in mine]
 ranks.sum_(summed)

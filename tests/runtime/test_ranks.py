@@ -62,7 +62,7 @@ def test_two_processes_agree_on_sums_means_flags_and_the_first_ones_tensors(tmp_
         command = [sys.executable, str(Path(__file__).parent / "gloo_worker.py"), str(tmp_path)]
         workers.append(subprocess.Popen(command, env=os.environ | place | {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}))
     try:
-        assert [worker.wait(timeout=90) for worker in workers] == [0, 0]
+        assert [worker.wait(timeout=180) for worker in workers] == [0, 0]
     finally:
         for worker in workers:
             worker.kill()

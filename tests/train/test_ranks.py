@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -30,36 +31,47 @@ class Ended:
         return [[entry[field] for field in fields] for entry in self.events if entry["event"] == event]
 
 
-def launch(shards: list[Path], folder: Path, mode: str, world: int) -> list[Ended]:
+def ended(folder: Path, mode: str, rank: int) -> Ended:
+    end = folder / f"{mode}-rank{rank}"
+    return Ended(
+        load_tensors(end.with_suffix(".safetensors"))[0],
+        *json.loads(end.with_suffix(".json").read_text()),
+        read_events(end.with_suffix(".jsonl")),
+    )
+
+
+def launch(shards: list[Path], folder: Path, world: int, *modes: str) -> None:
     folder.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, str(Path(__file__).parent / "worker.py"), str(shards[0].parent), str(folder), mode]
+    command = [sys.executable, str(Path(__file__).parent / "worker.py"), str(shards[0].parent), str(folder), *modes]
     workers = []
     for rank in map(str, range(world)):
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank}
         environment = os.environ | place | {"WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
         workers.append(subprocess.Popen(command, env=environment))
     try:
-        assert [worker.wait(timeout=120) for worker in workers] == [0] * world
+        assert [worker.wait(timeout=180) for worker in workers] == [0] * world
     finally:
         for worker in workers:
             worker.kill()
             worker.wait()
-    return [
-        Ended(
-            load_tensors(folder / f"rank{rank}.safetensors")[0],
-            *json.loads((folder / f"rank{rank}.json").read_text()),
-            read_events(folder / f"rank{rank}.jsonl"),
-        )
-        for rank in range(world)
-    ]
 
 
-def test_two_processes_end_with_the_weights_of_one_with_accumulation(shards: list[Path], tmp_path: Path) -> None:
-    (alone,) = launch(shards, tmp_path / "one", "steps", world=1)
-    pair = launch(shards, tmp_path / "two", "steps", world=2)
+@pytest.fixture(scope="module")
+def folder_of_two(shards: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two") / "results"
+    launch(shards, folder, 2, "steps", "clock")
+    return folder
+
+
+def test_two_processes_end_with_the_weights_of_one_with_accumulation(
+    shards: list[Path], folder_of_two: Path, tmp_path: Path
+) -> None:
+    launch(shards, tmp_path / "one", 1, "steps")
+    alone = ended(tmp_path / "one", "steps", 0)
+    pair = [ended(folder_of_two, "steps", rank) for rank in (0, 1)]
     assert alone.column("start", "world", "micro_steps") == [[1, 2]]
     for one_of_two in pair:
         assert one_of_two.column("start", "world", "micro_steps") == [[2, 1]]
@@ -73,18 +85,13 @@ def test_two_processes_end_with_the_weights_of_one_with_accumulation(shards: lis
         assert min(norm for _, norm, _ in seen) > 0.05  # else the clip would have been idle
 
 
-def test_ranks_with_skewed_clocks_stop_at_the_same_step_with_the_same_weights(
-    shards: list[Path], tmp_path: Path
-) -> None:
-    first, second = launch(shards, tmp_path / "skewed", "clock", world=2)
+def test_ranks_with_skewed_clocks_stop_at_the_same_step_with_the_same_weights(folder_of_two: Path) -> None:
+    first, second = (ended(folder_of_two, "clock", rank) for rank in (0, 1))
     assert (first.steps, first.reason, first.replay_steps) == (second.steps, second.reason, second.replay_steps)
     assert first.reason == "clock"
     assert 3 < first.steps < 22
-    for event, fields in {
-        "loops_on": ("step", "train_s"),
-        "step": ("step", "lr_scale", "train_s"),
-        "stop": ("step",),
-    }.items():
+    shared = {"loops_on": ("step", "train_s"), "step": ("step", "lr_scale", "train_s"), "stop": ("step",)}
+    for event, fields in shared.items():
         assert first.column(event, *fields) == second.column(event, *fields) != []
     for name, weight in first.weights.items():
         assert torch.equal(weight, second.weights[name]), name

@@ -1,6 +1,6 @@
 """One process of a run on 127.0.0.1, or a run by itself; ``test_ranks`` compares what they end with.
 
-Arguments: folder of the shards, folder for results, ``steps`` or ``clock``.
+Arguments: folder of the shards, folder for results, then one or more of ``steps`` and ``clock``.
 """
 
 import json
@@ -14,7 +14,7 @@ from fairway.data.batches import packed_batches
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
 from fairway.runtime.events import EventLog
-from fairway.runtime.ranks import close_ranks, open_ranks
+from fairway.runtime.ranks import Ranks, close_ranks, open_ranks
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
 from fairway.spec.optim import AdamSpec, MuonSpec, OptimSpec
 from fairway.spec.train import LateReplay, TrainSpec
@@ -64,21 +64,23 @@ class SkewedClock:
         return self.now_s
 
 
-def main(shards: Path, results: Path, mode: str) -> None:
-    torch.set_num_threads(1)
-    ranks = open_ranks("cpu", timeout_s=30.0)
+def run(ranks: Ranks, shards: Path, results: Path, mode: str) -> None:
     # Other weights on each rank: the first rank's must win.
     model = Gpt(MODEL)
     initialise(model, seed=ranks.rank)
     batches = packed_batches(sorted(shards.glob("*.bin")), tokens=64, context=16, rank=ranks.rank, world=ranks.world)
     spec = STEPS if mode == "steps" else CLOCK
     clocks = {} if mode == "steps" else {"clock": SkewedClock(ranks.rank)}
-    with EventLog(results / f"rank{ranks.rank}.jsonl", stage="train") as log:
+    end = results / f"{mode}-rank{ranks.rank}"
+    with EventLog(end.with_suffix(".jsonl"), stage="train") as log:
         result = train(model, spec, OPTIM, batches, ranks, log, loops=MODEL.loops, **clocks)
-    save_model(results / f"rank{ranks.rank}.safetensors", model, {})
-    (results / f"rank{ranks.rank}.json").write_text(json.dumps([result.steps, result.reason, result.replay_steps]))
-    close_ranks()
+    save_model(end.with_suffix(".safetensors"), model, {})
+    end.with_suffix(".json").write_text(json.dumps([result.steps, result.reason, result.replay_steps]))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    torch.set_num_threads(1)
+    opened = open_ranks("cpu", timeout_s=90.0)
+    for name in sys.argv[3:]:
+        run(opened, Path(sys.argv[1]), Path(sys.argv[2]), name)
+    close_ranks()

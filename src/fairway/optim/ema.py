@@ -26,11 +26,6 @@ class Ema:
         torch._foreach_lerp_(self._averages, [weight.float() for weight in self._weights], 1.0 - self.decay)
 
     @torch.no_grad()
-    def reset(self) -> None:
-        """Begin again at the weights as they are now."""
-        torch._foreach_copy_(self._averages, self._weights)
-
-    @torch.no_grad()
     def load_into_weights(self) -> None:
         """Replace the weights by their averages."""
         torch._foreach_copy_(self._weights, self._averages)

@@ -18,10 +18,13 @@ def save_model(path: Path, model: Gpt | Mapping[str, Tensor], metadata: Mapping[
     save_tensors(path, state, metadata)
 
 
-def load_model(path: Path, spec: ModelSpec) -> Gpt:
-    """Model of ``spec`` with the weights of ``path``; ``DataError`` unless names and shapes are exactly its own."""
+def load_model(path: Path, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> Gpt:
+    """Model of ``spec`` with the weights of ``path``, computing in ``dtype``.
+
+    ``DataError`` unless names and shapes are exactly the model's own.
+    """
     tensors, _ = load_tensors(path)
-    model = Gpt(spec)
+    model = Gpt(spec, dtype)
     wanted = dict(model.named_parameters())
     missing, surplus = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
     if missing or surplus:

@@ -166,7 +166,6 @@ def train(
         micro_steps=micro_steps,
     )
     warm_up(run)
-    run.ema.reset()
     ranks.barrier()
     run.watch.start()
     now, looped, reason, loss_nats = run_loop(run)
