@@ -17,7 +17,7 @@ from fairway.score.referee import LearnStep, ScoreStep
 from fairway.score.windows import document_chunks, document_extents, length_batches
 from fairway.spec.score import DocumentLora
 
-LENGTHS = (13, 1, 30, 7, 2, 22, 15, 14)
+LENGTHS = (13, 1, 22, 7, 2, 15, 14)
 LORA = DocumentLora(rank=2, chunk=4, batch_docs=3, lr=0.02, beta1=0.5, beta2=0.9, eps=1e-3, weight_decay=0.5)
 CONTEXT, SEED = 10, 3
 

@@ -31,8 +31,8 @@ def test_the_sum_does_not_depend_on_the_order_of_spans(parts: list[float], rando
     assert tally_of(mixed).bpb == tally_of(parts).bpb
 
 
-def test_a_million_small_losses_lose_nothing_to_rounding() -> None:
-    tally = tally_of([1e16] + [1.0] * 100_000 + [-1e16])
-    assert tally.nats == 100_000.0
-    assert tally.tokens == 3 * 100_002
-    assert tally.size_bytes == 7 * 100_002
+def test_many_small_losses_lose_nothing_to_rounding() -> None:
+    tally = tally_of([1e16] + [1.0] * 10_000 + [-1e16])
+    assert tally.nats == 10_000.0
+    assert tally.tokens == 3 * 10_002
+    assert tally.size_bytes == 7 * 10_002

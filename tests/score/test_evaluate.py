@@ -12,7 +12,7 @@ from fairway.runtime.events import EventLog, read_events
 from fairway.score.evaluate import Score, evaluate
 from fairway.spec.score import DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
 
-LENGTHS = (13, 1, 30, 7, 2, 22, 15, 14, 9, 11)
+LENGTHS = (13, 1, 18, 7, 2, 12, 15, 5)
 LORA = DocumentLora(rank=2, chunk=4, batch_docs=2, lr=0.01)
 METHODS: list[Method] = [
     Flat(),

@@ -9,7 +9,7 @@ LENGTHS = (13, 1, 30, 7, 2, 22, 5)
 
 
 def test_offsets_are_where_pieces_begin_and_the_total() -> None:
-    offsets = segment_offsets([torch.zeros(3), torch.zeros(1), torch.zeros(4)])
+    offsets = segment_offsets([torch.arange(3), torch.arange(1), torch.arange(4)])
     assert offsets.tolist() == [0, 3, 4, 8]
     assert offsets.dtype == torch.int32
 
