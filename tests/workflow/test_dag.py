@@ -1,0 +1,165 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fairway.recipes.load import load_recipe
+from fairway.recipes.locate import recipe_names
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STAGES = ["train", "calibrate", "rotate_gptq", "compress", "evaluate", "evaluate_float", "verify"]
+RULES = ["resolve_recipe", "fetch_data", *STAGES, "record", "figures"]
+
+
+def rule_texts() -> dict[str, str]:
+    """Name to text of every rule of the workflow."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
+    heads = list(re.finditer(r"^rule (\w+):\n", text, flags=re.MULTILINE))
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    return {head[1]: text[head.end() : end] for head, end in zip(heads, ends, strict=True)}
+
+
+def job_counts(output: str) -> dict[str, int]:
+    """The table that a dry run prints."""
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)}
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_a_dry_run_of_each_recipe_makes_every_stage_of_every_seed(snakemake, recipe):
+    result = snakemake("-n", f"results/{recipe}/record.txt", f"results/{recipe}/figures/loss_curves.png")
+    assert result.returncode == 0, result.stdout
+    counts = job_counts(result.stdout)
+    seeds = len(load_recipe(recipe).recipe.seeds)
+    once = dict.fromkeys(["resolve_recipe", "fetch_data", "record", "figures"], 1)
+    assert counts == {**once, **dict.fromkeys(STAGES, seeds), "total": 4 + seeds * len(STAGES)}
+
+
+@pytest.mark.parametrize("profile", ["local", "ci"])
+def test_the_default_target_is_the_record_of_every_configured_recipe(snakemake, profile):
+    result = snakemake("-n", profile=profile)
+    assert result.returncode == 0, result.stdout
+    assert job_counts(result.stdout)["record"] == 1
+    assert job_counts(result.stdout)["all"] == 1
+
+
+def test_every_rule_is_one_fairway_command_with_log_benchmark_and_threads():
+    texts = rule_texts()
+    assert list(sorted(texts)) == sorted(RULES)
+    for name, text in texts.items():
+        for section in ("input", "output", "log", "benchmark", "threads", "shell"):
+            assert len(re.findall(rf"^    {section}:", text, flags=re.MULTILINE)) == 1, f"{name}: {section}"
+        assert not re.search(r"^    (run|script|notebook|wrapper):", text, flags=re.MULTILINE), name
+        assert text.count("fairway ") == 1, name
+        shell = text.split("    shell:")[1]
+        assert "> {log}" in shell and not set(";|`") & set(shell) and "&&" not in shell, name
+        command = name.replace("_", "-") if name == "rotate_gptq" else re.split("_", name)[0]
+        verb = {"resolve": "recipe resolve"}.get(command, command)
+        assert f'"fairway {verb} ' in text, name
+
+
+def test_stages_on_tensors_take_the_configured_graphics_cards():
+    texts = rule_texts()
+    for name in ("train", "calibrate", "rotate_gptq", "evaluate", "evaluate_float"):
+        assert 'gpus=config["gpus"]' in texts[name], name
+
+
+def test_evaluation_of_the_artifact_sees_neither_training_shards_nor_the_checkpoint(snakemake):
+    result = snakemake("-n", "--printshellcmds", "results/tiny/seed42/score.json")
+    assert result.returncode == 0, result.stdout
+    job = result.stdout.split("rule evaluate:")[1].split("rule ")[0]
+    inputs = re.search(r"input: (.*)", job)[1].split(", ")
+    names = sorted(Path(name).name for name in inputs)
+    assert names == ["artifact.bin", "recipe.json", "tokenizer.model", "val"]
+    shell = job.split("Shell command: ")[1]
+    assert "/train" not in shell and "model.safetensors" not in shell
+
+
+def test_an_unknown_key_in_the_configuration_stops_the_run(snakemake):
+    result = snakemake("-n", "--config", "recpes=tiny")
+    assert result.returncode != 0
+    assert "recpes" in result.stdout and "Additional properties are not allowed" in result.stdout
+
+
+def test_an_unknown_recipe_stops_the_run_with_a_suggestion(snakemake):
+    result = snakemake("-n", "results/pokcet/record.txt")
+    assert result.returncode != 0
+    assert "no recipe is named 'pokcet' in workflow/recipes; did you mean pocket?" in result.stdout
+
+
+def test_the_workflow_is_formatted_and_passes_snakemakes_linter(workplace, environment):
+    tools = {"env": environment(), "cwd": workplace, "capture_output": True, "text": True, "check": False}
+    style = subprocess.run([sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow"], **tools)
+    assert style.returncode == 0, style.stderr
+    lint = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], **tools)
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_every_figure_of_the_report_has_a_caption_that_says_something():
+    text = rule_texts()["figures"]
+    figures = re.findall(r'"results/\{recipe\}/figures/(\w+)\.png"', text)
+    captions = re.findall(r'caption="\.\./report/(\w+)\.rst"', text)
+    assert len(figures) == 5
+    assert figures == captions
+    assert all(len((ROOT / "workflow" / "report" / f"{name}.rst").read_text().split()) > 5 for name in captions)
+
+
+def test_a_second_run_does_nothing_and_says_so(snakemake, stand_in, workplace):
+    first = snakemake("results/tiny/record.txt", first=stand_in)
+    assert first.returncode == 0, first.stdout
+    calls = (workplace / "calls.txt").read_text()
+    assert len(calls.splitlines()) == 3 + 3 * len(STAGES)
+    second = snakemake("results/tiny/record.txt", first=stand_in)
+    assert second.returncode == 0, second.stdout
+    assert "Nothing to be done" in second.stdout
+    assert (workplace / "calls.txt").read_text() == calls
+
+
+def test_content_decides_what_runs_again_not_dates(snakemake, stand_in, workplace):
+    target = "results/tiny/seed42/verdict.json"
+    assert snakemake(target, first=stand_in).returncode == 0
+    recipe = workplace / "workflow" / "recipes" / "tiny.toml"
+
+    recipe.write_text(recipe.read_text())
+    (workplace / "results" / "tiny" / "seed42" / "model.safetensors").touch()
+    assert "Nothing to be done" in snakemake("-n", target, first=stand_in).stdout
+
+    recipe.write_text(recipe.read_text().replace("steps = ", "steps = 1"))
+    counts = job_counts(snakemake("-n", target, first=stand_in).stdout)
+    assert counts["resolve_recipe"] == counts["train"] == counts["verify"] == 1
+    assert "fetch_data" not in counts
+
+
+def test_other_data_is_fetched_into_another_folder(snakemake, stand_in, workplace):
+    target = "results/tiny/seed42/model.safetensors"
+    assert snakemake(target, first=stand_in).returncode == 0
+    recipe = workplace / "workflow" / "recipes" / "tiny.toml"
+    recipe.write_text(recipe.read_text().replace("val_docs = ", "val_docs = 1"))
+    assert snakemake(target, first=stand_in).returncode == 0
+    assert len([path for path in (workplace / "data").iterdir() if path.is_dir()]) == 2
+
+
+def test_a_command_that_fails_leaves_no_output_and_its_log_is_shown(snakemake, stand_in, workplace):
+    script = stand_in / "fairway"
+    script.write_text(script.read_text() + '[ "$verb" != compress ] || { echo "the disk is full" >&2; exit 2; }\n')
+    result = snakemake("results/tiny/seed42/score.json", first=stand_in)
+    assert result.returncode != 0
+    assert "the disk is full" in result.stdout
+    seed = workplace / "results" / "tiny" / "seed42"
+    assert not (seed / "artifact.bin").exists() and not (seed / "score.json").exists()
+
+
+def test_the_report_holds_the_figures(snakemake, stand_in, workplace):
+    pixel = workplace / "pixel.png"
+    Image.new("L", (1, 1)).save(pixel)
+    script = stand_in / "fairway"
+    script.write_text(script.read_text().replace('echo "$name" > "$out/$name.png"', f'cp "{pixel}" "$out/$name.png"'))
+    targets = ("results/tiny/record.txt", "results/tiny/figures/loss_curves.png")
+    assert snakemake(*targets, first=stand_in).returncode == 0
+    result = snakemake("--report", "report.html", "--", *targets, first=stand_in)
+    assert result.returncode == 0, result.stdout
+    html = (workplace / "report.html").read_text(encoding="utf-8")
+    assert all(name in html for name in ("loss_curves.png", "score_by_length.png", "rotate_gptq"))
