@@ -1,0 +1,10 @@
+"""``fairway <verb>``: parse, call, exit. One file a verb.
+
+- ``__main__``: the list of verbs, and what a failure prints and returns.
+- ``console``: lines for a log, progress for a terminal.
+- ``verdicts``: a verdict on the screen.
+- ``runs``: a resolved recipe and a seed to a Run.
+- ``fetch``, ``train``, ``calibrate``, ``rotate_gptq``, ``compress``, ``evaluate``: the stages of the pipeline.
+- ``verify``, ``record``, ``check``: judge one seed, assemble a record, judge any folder.
+- ``recipe``, ``inspect``, ``figures``: show a recipe, an artifact, a run.
+"""

@@ -1,0 +1,71 @@
+"""``fairway record``: the records folder, assembled from a recipe's runs and judged."""
+
+import sys
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairway.cli.verdicts import show
+from fairway.errors import FairwayError
+from fairway.recipes.load import read_resolved
+from fairway.records.assemble import assemble
+from fairway.records.submission import Byline
+from fairway.runtime.tensors import write_text_atomic
+from fairway.verify.leaderboard import append, row_of
+from fairway.verify.report import as_json
+from fairway.verify.run import LEADERBOARD, judge
+from fairway.verify.strict_json import parse
+from fairway.verify.tracks import find_track, load_track
+
+
+def command(
+    recipe: Annotated[Path, typer.Argument(help="The resolved recipe that ran.", metavar="RECIPE.json")],
+    results: Annotated[Path, typer.Option(help="Folder of its runs.")],
+    data: Annotated[Path, typer.Option(help="The dataset that they ran on.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the track that takes the record.")],
+    author: Annotated[str, typer.Option(help="Who submits.")],
+    github_id: Annotated[str, typer.Option(help="Under which account.")],
+    date: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today (UTC) if absent.")] = None,
+    slug: Annotated[str | None, typer.Option(help="Second half of the folder's name; the recipe's if absent.")] = None,
+    predecessor: Annotated[str | None, typer.Option(help="Folder of the record that this one beats.")] = None,
+    accept: Annotated[bool, typer.Option("--accept", help="If nothing fails, add it to the leaderboard.")] = False,
+) -> None:
+    """Assemble the records folder, judge it, and print where it lies (the last line of standard output)."""
+    resolved = read_resolved(recipe).recipe
+    track_file = find_track(resolved.track, [Path.cwd(), Path(__file__)])
+    byline = Byline(
+        author=author,
+        github_id=github_id,
+        name=resolved.name,
+        blurb=resolved.lineage.because,
+        predecessor=predecessor,
+    )
+    place = assemble(
+        recipe,
+        results,
+        data,
+        tomllib.loads(track_file.read_text(encoding="utf-8")),
+        output,
+        date=date or datetime.now(UTC).date().isoformat(),
+        slug=slug or resolved.name.replace("-", "_"),
+        byline=byline,
+    )
+    verdict = judge(place, load_track(track_file))
+    write_text_atomic(place / "verdict.json", as_json(verdict))
+    show(verdict, to_stderr=True)
+    if accept:
+        if verdict.failed or verdict.crashes or verdict.sums_sha256 is None:
+            raise FairwayError(f"{place}: was not added to the leaderboard, for it does not pass")
+        claim = parse((place / "submission.json").read_text(encoding="utf-8"))
+        row = row_of(
+            claim,
+            record=place.name,
+            rules_version=verdict.rules_version,
+            sums_sha256=verdict.sums_sha256,
+            predecessor=predecessor,
+        )
+        append(output.parent / LEADERBOARD, row)
+    sys.stdout.write(f"{place}\n")

@@ -1,0 +1,302 @@
+"""A run from top to bottom: each stage of the pipeline as one function over files.
+
+The workflow calls the stages one by one, the single file runs them in one process; both are this code. A stage
+reads what the stages before it wrote, writes its own files under temporary names and renames them, and keeps
+an event log whose first line names the code that runs.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from fairway.data.batches import ContiguousBatches, PackedBatches
+from fairway.data.byte_counts import target_bytes
+from fairway.data.shards import load_tokens, split_files
+from fairway.errors import DataError
+from fairway.model.banks import bank
+from fairway.model.gpt import Gpt
+from fairway.model.init import initialise
+from fairway.quant.forecast import forecast
+from fairway.quant.hessian import collect
+from fairway.quant.packing import QuantizedModel
+from fairway.quant.pipeline import pack, rotate_gptq, unpack
+from fairway.runtime.events import EventLog
+from fairway.runtime.ranks import Ranks, close_ranks, open_ranks
+from fairway.runtime.seeding import set_threads
+from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, write_bytes_atomic, write_text_atomic
+from fairway.score.evaluate import Score, evaluate
+from fairway.spec.model import Loops
+from fairway.spec.recipe import Recipe
+from fairway.train.checkpoint import load_model, save_model
+from fairway.train.loop import train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One seed of one recipe, and the code that carries it out."""
+
+    recipe: Recipe
+    recipe_sha256: str
+    seed: int
+    code_sha256: str
+    code_bytes: int
+    echo: Callable[[str], None] | None = None
+    """Takes each line that people read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What every stage has at hand: its processes, its log, its clock."""
+
+    ranks: Ranks
+    log: EventLog
+    opened_s: float
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds since the stage began."""
+        return time.perf_counter() - self.opened_s
+
+
+@contextmanager
+def open_stage(run: Run, name: str, events: Path) -> Iterator[Stage]:
+    """Connect the ranks, open the log, and say which code runs where; the log is renamed if the stage succeeds."""
+    opened_s = time.perf_counter()
+    if run.seed < 0:
+        raise DataError(f"seed must be 0 or more, got {run.seed}")
+    threads = set_threads(run.recipe.train.threads)
+    ranks = open_ranks()
+    try:
+        with EventLog(events if ranks.is_first else None, stage=name, echo=run.echo if ranks.is_first else None) as log:
+            log.emit(
+                "code",
+                sha256=run.code_sha256,
+                size_bytes=run.code_bytes,
+                recipe_sha256=run.recipe_sha256,
+                seed=run.seed,
+            )
+            log.emit(
+                "environment",
+                python=platform.python_version(),
+                torch=torch.__version__,
+                platform=platform.platform(),
+                processor=_processor(),
+                threads=threads,
+                world=ranks.world,
+                device=_device_name(ranks.device),
+            )
+            yield Stage(ranks, log, opened_s)
+    finally:
+        close_ranks()
+
+
+def _processor() -> str:
+    return platform.processor() or platform.machine()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU, float32 on a CPU, where it is no slower and sums are reproducible."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def training_batches(recipe: Recipe, train_folder: Path, ranks: Ranks) -> PackedBatches | ContiguousBatches:
+    """The recipe's loader over the training shards, from their beginning."""
+    spec = recipe.train
+    kind = PackedBatches if spec.batching == "packed" else ContiguousBatches
+    return kind(
+        split_files(train_folder, "train"),
+        tokens=spec.micro_batch_tokens,
+        context=spec.context,
+        rank=ranks.rank,
+        world=ranks.world,
+    )
+
+
+def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path) -> None:
+    """Training shards to averaged weights (safetensors, bank names)."""
+    with open_stage(run, "train", events) as stage:
+        spec = run.recipe.model
+        model = Gpt(spec, dtype=compute_dtype(stage.ranks.device))
+        initialise(model, run.seed)
+        model.to(stage.ranks.device)
+        result = train(
+            model,
+            run.recipe.train,
+            run.recipe.optim,
+            training_batches(run.recipe, train_folder, stage.ranks),
+            stage.ranks,
+            stage.log,
+            loops=spec.loops,
+        )
+        if stage.ranks.is_first:
+            save_model(checkpoint, model, {"seed": str(run.seed), "steps": str(result.steps)})
+
+
+def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians: Path, events: Path) -> None:
+    """Weights and training shards to one Hessian a linear's input (safetensors, matrix names)."""
+    with open_stage(run, "calibrate", events) as stage:
+        model = restore_checkpoint(run, checkpoint, stage.ranks.device)
+        gathered = collect(
+            model,
+            training_batches(run.recipe, train_folder, stage.ranks),
+            run.recipe.train.calibration_batches,
+            stage.ranks,
+            looped=isinstance(run.recipe.model.loops, Loops),
+            events=stage.log,
+        )
+        if stage.ranks.is_first:
+            save_tensors(hessians, gathered, {"seed": str(run.seed)})
+        stage.log.emit("done", seconds=stage.seconds)
+
+
+def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: Path, events: Path) -> None:
+    """Weights and Hessians to integers, steps and kept tensors (safetensors)."""
+    with open_stage(run, "rotate_gptq", events) as stage:
+        model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
+        gathered, _ = load_tensors(hessians)
+        save_quantized(quantized, rotate_gptq(model, gathered, run.recipe.quant, stage.log))
+        stage.log.emit("done", seconds=stage.seconds)
+
+
+def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -> None:
+    """Integers to the artifact: the bytes that the size rule counts."""
+    with open_stage(run, "compress", events) as stage:
+        extra = {"recipe_sha256": run.recipe_sha256, "seed": run.seed}
+        data = pack(load_quantized(quantized), run.recipe.quant, extra, stage.log)
+        write_bytes_atomic(artifact, data)
+        stage.log.emit(
+            "done",
+            artifact_bytes=len(data),
+            artifact_sha256=sha256_file(artifact),
+            forecast_bytes=forecast(run.recipe).total_bytes,
+            seconds=stage.seconds,
+        )
+
+
+def evaluate_stage(
+    run: Run, val_folder: Path, tokenizer: Path, *, artifact: Path, scores: Path, ledger: Path, events: Path
+) -> None:
+    """Artifact and validation shards to the score; nothing else is read.
+
+    The quantized weights are scored as they are, then with the recipe's method, which writes the ledger.
+    """
+    with open_stage(run, "evaluate", events) as stage:
+        artifact_sha256 = sha256_file(artifact)
+        model = restore_artifact(run, artifact, stage.ranks.device)
+        tokens_N, bytes_N = validation(val_folder, tokenizer)
+        stage.log.emit("load", seconds=stage.seconds, artifact_sha256=artifact_sha256)
+        spec = run.recipe.score
+        looped = isinstance(run.recipe.model.loops, Loops)
+        quantized = evaluate(
+            model,
+            tokens_N,
+            bytes_N,
+            spec,
+            spec.diagnostic,
+            seed=run.seed,
+            looped=looped,
+            ledger_path=None,
+            events=stage.log,
+            name="quantized",
+            artifact_sha256=artifact_sha256,
+        )
+        final = evaluate(
+            model,
+            tokens_N,
+            bytes_N,
+            spec,
+            spec.method,
+            seed=run.seed,
+            looped=looped,
+            ledger_path=ledger,
+            events=stage.log,
+            name="final",
+            artifact_sha256=artifact_sha256,
+        )
+        write_scores(scores, [quantized, final], artifact_sha256)
+        stage.log.emit("done", seconds=stage.seconds)
+
+
+def evaluate_float_stage(
+    run: Run, val_folder: Path, tokenizer: Path, *, checkpoint: Path, scores: Path, events: Path
+) -> None:
+    """Weights before quantization to a diagnostic score: what rounding costs is told against it."""
+    with open_stage(run, "float", events) as stage:
+        model = restore_checkpoint(run, checkpoint, stage.ranks.device)
+        tokens_N, bytes_N = validation(val_folder, tokenizer)
+        score = evaluate(
+            model,
+            tokens_N,
+            bytes_N,
+            run.recipe.score,
+            run.recipe.score.diagnostic,
+            seed=run.seed,
+            looped=isinstance(run.recipe.model.loops, Loops),
+            ledger_path=None,
+            events=stage.log,
+            name="float",
+            artifact_sha256=sha256_file(checkpoint),
+        )
+        write_scores(scores, [score], sha256_file(checkpoint))
+        stage.log.emit("done", seconds=stage.seconds)
+
+
+def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
+    """The model of a checkpoint that this run's train stage wrote."""
+    return load_model(checkpoint, run.recipe.model, compute_dtype(device)).to(device)
+
+
+def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
+    """The model that the artifact's bytes give back, any rotation folded into its weights."""
+    try:
+        data = artifact.read_bytes()
+    except OSError as error:
+        raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
+    state, _ = unpack(data)
+    model = Gpt(run.recipe.model, dtype=compute_dtype(device))
+    model.load_state_dict(bank(state, run.recipe.model.layers))
+    return model.to(device)
+
+
+def validation(val_folder: Path, tokenizer: Path) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
+    """The validation stream, and the bytes that each of its positions counts as a target."""
+    tokens_N = load_tokens(val_folder, "val")
+    return tokens_N, target_bytes(val_folder, tokens_N, tokenizer)
+
+
+def save_quantized(path: Path, model: QuantizedModel) -> None:
+    """Write symbols, steps and kept tensors into one safetensors file."""
+    groups = {"symbols": model.symbols, "steps": model.steps, "kept": model.kept}
+    tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+    save_tensors(path, tensors, {})
+
+
+def load_quantized(path: Path) -> QuantizedModel:
+    """What ``save_quantized`` wrote."""
+    tensors, _ = load_tensors(path)
+    groups: dict[str, dict[str, Tensor]] = {"symbols": {}, "steps": {}, "kept": {}}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        if group not in groups:
+            raise DataError(f"{path}: tensors lie under symbols/, steps/ or kept/, got {key!r}")
+        groups[group][name] = tensor
+    return QuantizedModel(**groups)
+
+
+def write_scores(path: Path, scores: list[Score], weights_sha256: str) -> None:
+    """Write the scores of one evaluation as JSON."""
+    content: Mapping[str, Any] = {"scores": [asdict(score) for score in scores], "weights_sha256": weights_sha256}
+    write_text_atomic(path, json.dumps(content, indent=1) + "\n")
