@@ -148,6 +148,22 @@ def test_every_matrix_has_a_point_in_each_series_of_its_role_s_panel(run: RunFac
     assert drawn == 4 * len(run.seeds[0].errors)
 
 
+@pytest.mark.parametrize(
+    ("gone", "shown"),
+    [
+        ({}, ["to nearest", "rotated, to nearest", "by GPTQ", "rotated, by GPTQ"]),
+        ({"nearest_unrotated": None, "gptq_unrotated": None}, ["to nearest", "by GPTQ"]),
+        ({"gptq": None, "gptq_unrotated": None}, ["to nearest", "rotated, to nearest"]),
+        ({"gptq": 1e-3, "nearest": 1e-3, "nearest_unrotated": 1e-3, "gptq_unrotated": 1e-3}, ["to nearest"]),
+    ],
+)
+def test_only_what_changed_an_error_is_told_apart(run: RunFacts, gone: dict[str, Any], shown: list[str]) -> None:
+    errors = [tuple(replace(error, **gone) for error in seed.errors) for seed in run.seeds]
+    legend = error_by_tensor(errors).axes[-1].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == shown
+
+
 def test_every_role_has_its_colour_and_neighbouring_seeds_differ() -> None:
     assert {str(role) for role in Role} <= ROLE_COLOURS.keys()
     assert len(set(ROLE_COLOURS.values())) == len(ROLE_COLOURS)

@@ -137,7 +137,7 @@ def bytes_by_role(seed: SeedFacts, *, code_bytes: int, cap_bytes: int | None) ->
         if total <= cap_bytes
         else ", over the cap"
     )
-    sheet = Sheet(height=1.95 + 0.3 * len(parts), left=1.75, right=1.55, bottom=0.5)
+    sheet = Sheet(height=1.95 + 0.3 * len(parts), left=1.75, right=1.9, bottom=0.5)
     figure = titled_figure(
         "Bytes by role",
         f"seed {seed.seed}: {seed.artifact_bytes:,} artifact + {code_bytes:,} code = {total:,}{room}",
@@ -201,12 +201,7 @@ def _role_title(role: str, sizes: Sequence[TensorSize]) -> str:
     return f"{ROLE_TITLES[role]}, {'/'.join(map(str, bits))} bit" if bits else ROLE_TITLES[role]
 
 
-_ERROR_SERIES = (
-    ("nearest_unrotated", "to nearest", "#9aa5b1", "o", "white"),
-    ("nearest", "rotated, to nearest", "#2f6fb0", "o", "white"),
-    ("gptq_unrotated", "by GPTQ", "#9aa5b1", "o", "#9aa5b1"),
-    ("gptq", "rotated, by GPTQ", "#2f6fb0", "o", "#2f6fb0"),
-)
+_PLAIN, _ROTATED = "#9aa5b1", "#2f6fb0"
 _MATRIX_ROLES = ("query", "key", "value", "attn_out", "mlp_up", "mlp_down", "embedding")
 
 
@@ -214,10 +209,11 @@ _MATRIX_ROLES = ("query", "key", "value", "attn_out", "mlp_up", "mlp_down", "emb
 def error_by_tensor(errors: Sequence[Sequence[TensorError]]) -> Figure:
     """Error of each matrix, mean over the seeds: one panel a role, layers from left to right."""
     by_name = {error.name: [_named(seed, error.name) for seed in errors] for error in errors[0]}
+    series = _error_series([error for seed in errors for error in seed])
     sheet = Sheet(height=5.4, left=0.75, top=1.05)
     figure = titled_figure(
         "Error by tensor",
-        "output lost, tr(E H Eᵀ) / tr(W H Wᵀ), by layer, mean over seeds" + _gain(errors),
+        "output lost, tr(E H Eᵀ) / tr(W H Wᵀ), by layer, mean over seeds" + _gain(errors, series),
         sheet,
     )
     cells = panels(figure, sheet, 2, 4, hspace=0.38, wspace=0.12)
@@ -231,13 +227,13 @@ def error_by_tensor(errors: Sequence[Sequence[TensorError]]) -> Figure:
         _one_two_five(axes.yaxis, lambda value: f"{100 * value:g}%")
         axes.tick_params(axis="y", which="both", labelleft=place % 4 == 0)
         layers = [_layer(name) for name in names]
-        for key, _, colour, marker, fill in _ERROR_SERIES:
+        for key, _, colour, fill in series:
             values = [_mean_of(by_name[name], key) for name in names]
             axes.plot(
                 layers,
                 [math.nan if value is None else value for value in values],
                 color=colour,
-                marker=marker,
+                marker="o",
                 markerfacecolor=fill,
                 markersize=4.5,
                 linewidth=1.0,
@@ -248,19 +244,43 @@ def error_by_tensor(errors: Sequence[Sequence[TensorError]]) -> Figure:
     legend.set_xticks([])
     legend.set_yticks([])
     handles = [
-        Line2D([], [], color=colour, marker=marker, markerfacecolor=fill, markersize=5, label=label)
-        for key, label, colour, marker, fill in _ERROR_SERIES
-        if any(getattr(error, key) is not None for error in errors[0])
+        Line2D([], [], color=colour, marker="o", markerfacecolor=fill, markersize=5, label=label)
+        for _, label, colour, fill in series
     ]
     legend.legend(handles=handles, loc="center", handlelength=1.6, title="rounded", alignment="left")
     return figure
 
 
-def _gain(errors: Sequence[Sequence[TensorError]]) -> str:
-    """What GPTQ and rotation together do to the median matrix, where both ends were measured."""
-    pairs = [(e.gptq, e.nearest_unrotated) for seed in errors for e in seed]
-    ratios = [gptq / nearest for gptq, nearest in pairs if gptq is not None and nearest]
-    return f"; rotated GPTQ loses {np.median(ratios):.0%} of plain rounding (median)" if ratios else ""
+_Series = tuple[str, str, str, str]
+"""Which error, its words, colour of line and filling of dot."""
+
+
+def _error_series(errors: Sequence[TensorError]) -> list[_Series]:
+    """What there is to tell apart: rotation only where it changed an error, GPTQ only where it did."""
+
+    def changed(one: str, other: str) -> bool:
+        pairs = [(getattr(error, one), getattr(error, other)) for error in errors]
+        return any(a is not None and b is not None and a != b for a, b in pairs)
+
+    rotation, gptq = changed("nearest", "nearest_unrotated"), changed("nearest", "gptq")
+    series = [("nearest", "rotated, to nearest" if rotation else "to nearest", _ROTATED, PAPER)]
+    if gptq:
+        series.append(("gptq", "rotated, by GPTQ" if rotation else "by GPTQ", _ROTATED, _ROTATED))
+    if rotation:
+        series.insert(0, ("nearest_unrotated", "to nearest", _PLAIN, PAPER))
+    if rotation and gptq:
+        series.insert(2, ("gptq_unrotated", "by GPTQ", _PLAIN, _PLAIN))
+    return series
+
+
+def _gain(errors: Sequence[Sequence[TensorError]], series: Sequence[_Series]) -> str:
+    """What the last series leaves of the first in the median matrix."""
+    (first, _, _, _), (last, title, _, _) = series[0], series[-1]
+    pairs = [(getattr(error, last), getattr(error, first)) for seed in errors for error in seed]
+    ratios = [after / before for after, before in pairs if after is not None and before]
+    if first == last or not ratios:
+        return ""
+    return f"; {title}: {np.median(ratios):.0%} of plain rounding (median)"
 
 
 def _named(errors: Sequence[TensorError], name: str) -> TensorError:
