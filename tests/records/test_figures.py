@@ -164,6 +164,16 @@ def test_only_what_changed_an_error_is_told_apart(run: RunFacts, gone: dict[str,
     assert [text.get_text() for text in legend.get_texts()] == shown
 
 
+def test_a_phase_of_many_steps_is_one_mark(run: RunFacts) -> None:
+    ledgers = [
+        replace(seed.ledger, learned=((50, "lora"), *[(90, "sgd")] * 7, *[(200, "sgd")] * 7)) for seed in run.seeds
+    ]
+    (axes,) = bpb_along_evaluation([1, 2, 3], ledgers, [1.5, 1.6, 1.7]).axes
+    upright = [line.get_xdata()[0] for line in axes.lines if list(line.get_ydata()) == [0, 1]]  # type: ignore[index,arg-type]
+    assert upright == [90, 200]
+    assert [text.get_text() for text in axes.texts] == ["base learns"]
+
+
 def test_every_role_has_its_colour_and_neighbouring_seeds_differ() -> None:
     assert {str(role) for role in Role} <= ROLE_COLOURS.keys()
     assert len(set(ROLE_COLOURS.values())) == len(ROLE_COLOURS)

@@ -334,17 +334,7 @@ def bpb_along_evaluation(seeds: Sequence[int], ledgers: Sequence[Ledger], quanti
     low, high = np.quantile(shown, [0.01, 0.99])
     axes.set_ylim(low - 0.12 * (high - low), high + 0.2 * (high - low))
     axes.set_xlim(0, max(int((ledger.stops - ledger.starts).sum()) for ledger in ledgers))
-    for targets_learned, what in ledgers[0].learned:
-        if what == "sgd":
-            axes.axvline(targets_learned, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
-            axes.annotate(
-                "base learns",
-                (targets_learned, 0.03),
-                xycoords=("data", "axes fraction"),
-                xytext=(4, 0),
-                textcoords="offset points",
-                color=MUTED,
-            )
+    _mark_phases(axes, ledgers[0])
     axes.set_xlabel("targets scored")
     axes.set_ylabel("bits per byte")
     thousands(axes.xaxis)
@@ -357,6 +347,22 @@ def bpb_along_evaluation(seeds: Sequence[int], ledgers: Sequence[Ledger], quanti
     ]
     axes.legend(handles=kinds, loc="upper center")
     return figure
+
+
+def _mark_phases(axes: Axes, ledger: Ledger) -> None:
+    """Show where the base weights learned; a phase has many steps at one place of the evaluation."""
+    phases = sorted({targets for targets, what in ledger.learned if what == "sgd"})
+    for targets in phases:
+        axes.axvline(targets, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
+    if phases:
+        axes.annotate(
+            "base learns",
+            (phases[0], 0.03),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=MUTED,
+        )
 
 
 def along(
