@@ -17,6 +17,7 @@ from fairway.records.facts import RunFacts, read_run
 from fairway.records.figures import (
     FIGURE_CAPTIONS,
     along,
+    bpb_along_evaluation,
     bytes_by_role,
     document_scores,
     error_by_tensor,
