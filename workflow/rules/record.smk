@@ -15,9 +15,12 @@ rule record:
         results=subpath(output.place, parent=True),
         data=subpath(input.manifest, parent=True),
         track=lambda wildcards: recipe_named(wildcards.recipe).track,
+        author=config["author"],
+        github_id=config["github_id"],
     shell:
         "fairway record {input.recipe} --results {params.results} --data {params.data}"
-        " -o records/track_{params.track} > {output.place} 2> {log}"
+        " -o records/track_{params.track} --author {params.author:q} --github-id {params.github_id:q}"
+        " > {output.place} 2> {log}"
 
 
 rule figures:

@@ -1,0 +1,155 @@
+"""kill -9 in the middle of every rule, then again: the same bytes as an undisturbed run, nothing half-made left."""
+
+import hashlib
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    any(find_spec(f"fairway.cli.{verb}") is None for verb in ("verify", "record", "figures")),
+    reason="the command line is not there yet",
+)
+
+RECIPE = 'extends = "tiny"\nbecause = "one seed is enough to be killed"\nseeds = [7]\n'
+TARGETS = ("results/faults/record.txt", "results/faults/figures/loss_curves.png")
+SEED = "results/faults/seed7"
+
+MOMENTS = {
+    "resolve_recipe": "logs/faults/resolve_recipe.log",
+    "fetch_data": "data/.*.part",
+    "train": f"{SEED}/train.events.jsonl.part",
+    "calibrate": f"{SEED}/calibrate.events.jsonl.part",
+    "rotate_gptq": f"{SEED}/rotate_gptq.events.jsonl.part",
+    "compress": f"{SEED}/compress.events.jsonl.part",
+    "evaluate_float": f"{SEED}/float.events.jsonl.part",
+    "evaluate": f"{SEED}/evaluate.events.jsonl.part",
+    "verify": "logs/faults/verify.seed7.log",
+    "record": "logs/faults/record.log",
+    "figures": "logs/faults/figures.log",
+}
+"""What is there in the middle of each rule and not before: what it is writing, or its log if it writes at the end."""
+
+ONE_OUTPUT = {
+    "resolve_recipe": "results/faults/recipe.json",
+    "fetch_data": "data/*/manifest.json",
+    "train": f"{SEED}/model.safetensors",
+    "calibrate": f"{SEED}/hessians.safetensors",
+    "rotate_gptq": f"{SEED}/quantized.safetensors",
+    "compress": f"{SEED}/artifact.bin",
+    "evaluate_float": f"{SEED}/float.json",
+    "evaluate": f"{SEED}/score.json",
+    "verify": f"{SEED}/verdict.json",
+    "record": "results/faults/record.txt",
+    "figures": "results/faults/figures/score_by_length.png",
+}
+
+DIGESTED = (
+    "results/faults/recipe.json",
+    "data/*/tokenizer.model",
+    "data/*/manifest.json",
+    "data/*/*/*.bin",
+    f"{SEED}/*.safetensors",
+    f"{SEED}/artifact.bin",
+    f"{SEED}/ledger.jsonl",
+)
+"""Files without clock times in them: they must be the same byte for byte."""
+
+PATIENCE_S = 120.0
+
+
+def digests(workplace: Path) -> dict[str, str]:
+    found = {}
+    for pattern in DIGESTED:
+        paths = sorted(workplace.glob(pattern))
+        assert paths, f"no {pattern}"
+        for path in paths:
+            found[path.relative_to(workplace).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def half_made(workplace: Path) -> list[str]:
+    return [str(path) for top in ("results", "data", "records") for path in (workplace / top).rglob("*.part*")]
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to Snakemake and whatever it started, at once."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+
+
+def wait_for(workplace: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not list(workplace.glob(pattern)):
+        assert process.poll() is None, f"the run ended before {pattern} was there:\n{log_of(workplace)}"
+        assert time.monotonic() < until, f"no {pattern} after {PATIENCE_S} s"
+        time.sleep(0.002)
+
+
+def log_of(workplace: Path) -> str:
+    return (workplace / "run.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def start(workplace, command, environment) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts a run of the recipe in the background."""
+    (workplace / "workflow" / "recipes" / "faults.toml").write_text(RECIPE, encoding="utf-8")
+
+    def begin(*arguments: str) -> subprocess.Popen[bytes]:
+        with (workplace / "run.log").open("wb") as log:
+            return subprocess.Popen(
+                command("--cores", "1", *arguments, *TARGETS),
+                cwd=workplace,
+                env=environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, str]:
+    """Digests of a run that nothing disturbs; the first test fills them in."""
+    return {}
+
+
+def test_an_undisturbed_run_leaves_nothing_half_made(start, workplace, undisturbed):
+    assert start().wait() == 0, log_of(workplace)
+    assert half_made(workplace) == []
+    undisturbed.update(digests(workplace))
+
+
+def test_a_run_killed_in_the_middle_of_every_rule_ends_with_the_same_bytes(start, workplace, undisturbed):
+    for rule, moment in MOMENTS.items():
+        process = start("--until", rule)
+        try:
+            wait_for(workplace, moment, process)
+        finally:
+            kill_all(process)
+        assert not list(workplace.glob(ONE_OUTPUT[rule])), f"{rule} was over before it could be killed"
+    assert start().wait() == 0, log_of(workplace)
+    assert half_made(workplace) == []
+    assert digests(workplace) == undisturbed
+
+
+def test_a_stage_killed_alone_is_reported_and_made_again(start, workplace, undisturbed):
+    process = start()
+    wait_for(workplace, MOMENTS["rotate_gptq"], process)
+    for member in psutil.Process(process.pid).children(recursive=True):
+        if any("rotate-gptq" in word for word in member.cmdline()):
+            member.kill()
+    assert process.wait() != 0
+    assert "rule rotate_gptq" in log_of(workplace)
+    assert not (workplace / SEED / "quantized.safetensors").exists()
+    assert start().wait() == 0, log_of(workplace)
+    assert digests(workplace) == undisturbed
