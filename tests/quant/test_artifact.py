@@ -4,7 +4,9 @@ import json
 import random
 import struct
 import zlib
+from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,6 +59,14 @@ def test_what_was_written_is_read(codec):
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {t.name: t.shape for t in TENSORS}
 
 
+def test_the_published_schema_accepts_what_is_written():
+    schema = json.loads((Path(__file__).parents[2] / "schemas" / "artifact.schema.json").read_text())
+    for artifact in (example(), Artifact((), (), NoRotation(), {})):
+        jsonschema.validate(artifact.header(), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(example().header() | {"more": 1}, schema)
+
+
 def test_an_artifact_without_rotation_and_tensors_is_one_too():
     artifact = Artifact((), (), NoRotation(), {})
     assert read_artifact(write_artifact(artifact)) == artifact
@@ -97,7 +107,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_value_in_any_place_of_the_header_is_refused_or_read_but_never_anything_else(data):
     header = copy.deepcopy(example().header())
