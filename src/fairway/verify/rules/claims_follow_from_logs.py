@@ -127,7 +127,7 @@ def _submission(facts: Facts, results: Sequence[_Result]) -> Iterator[Finding]:
         )
 
 
-def _compared(name: str, said: object, value: float | None, coarsest: float) -> Iterator[Finding]:
+def _compared(name: str, said: object, value: int | float | None, coarsest: float) -> Iterator[Finding]:
     if value is None or said is None:
         if said is not value:
             yield failed(f"{name} is {said}, the logs and files give {value}", file=SUBMISSION)
@@ -137,7 +137,7 @@ def _compared(name: str, said: object, value: float | None, coarsest: float) -> 
         yield failed(f"{name} is {text}, the logs and files give {value:.10g}", file=SUBMISSION)
 
 
-def _agrees(text: str, value: float, coarsest: float) -> bool:
+def _agrees(text: str, value: int | float, coarsest: float) -> bool:
     """Whether ``value``, rounded where ``text`` ends but no coarser than allowed, is what ``text`` says."""
     try:
         written = Decimal(text)

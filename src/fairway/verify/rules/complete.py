@@ -108,6 +108,10 @@ def _schemas(facts: Facts) -> Iterator[Finding]:
         if value is not None:
             for wrong in schemas.violations(schema, value):
                 yield failed(wrong, file=file)
+    resolved = facts.recipe
+    if resolved is not None:
+        if not isinstance(resolved.get("recipe"), dict) or not isinstance(resolved.get("sha256"), str):
+            yield failed("must hold a recipe and its sha256", file=RECIPE)
 
 
 def _events(seed: SeedFacts) -> Iterator[Finding]:

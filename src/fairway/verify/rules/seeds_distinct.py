@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 
-from fairway.verify.facts import RECIPE, SUBMISSION, Facts, SeedFacts
+from fairway.verify.facts import RECIPE, SUBMISSION, Facts, NoEvidence, SeedFacts
 from fairway.verify.finding import Finding, Rule, failed, passed
 
 
 def _check(facts: Facts) -> Iterator[Finding]:
+    if not facts.seeds:
+        raise NoEvidence("there is no seed to look at")
     findings = [*_enough(facts), *_named(facts), *_copies(facts)]
     yield from findings
     if not findings:
