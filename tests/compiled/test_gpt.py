@@ -11,15 +11,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:Dep
 
 SPEC = ModelSpec(
     vocab_size=300,
-    layers=4,
+    layers=3,
     width=32,
     heads=4,
     kv_heads=2,
     mlp_width=48,
     rope_dims=4,
-    xsa_last=4,
-    loops=Loops(first=1, last=2, extra=1),
-    lanes=TwoLanes(start=3),
+    xsa_last=3,
+    loops=Loops(first=1, last=1, extra=1),
+    lanes=TwoLanes(start=2),
 )
 
 
@@ -48,7 +48,8 @@ def test_fresh_adapters_change_nothing_bit_for_bit_in_one_graph(model):
     graph = compiled(model)
     plain = graph(tokens(), looped=True)
     assert torch.equal(graph(tokens(), looped=True, hooks=bank.hooks()), plain)
-    assert torch.equal(model(tokens(), looped=True), plain)
+    # Tracing splits some fused multiply-adds, so across the two only rounding may differ.
+    torch.testing.assert_close(plain, model(tokens(), looped=True))
 
 
 def test_moved_adapters_get_the_same_logits_and_gradients_in_one_graph(model):

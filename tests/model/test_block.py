@@ -1,7 +1,7 @@
 import torch
 
 from fairway.model.attention import AttentionWeights
-from fairway.model.block import BlockContext, LayerWeights, lerp_skip, one_lane, scaled_rms, two_lanes
+from fairway.model.block import BlockContext, LayerWeights, lerp_skip, one_lane, two_lanes
 from fairway.model.hooks import PLAIN
 from fairway.model.rotary import rotary_table
 
@@ -113,8 +113,3 @@ def test_neutral_scales_leave_the_stream_as_it_is():
     parted = weights(lanes=True, mix=keep, decay=torch.ones(2), lane_mix=torch.zeros(2, 2))
     lane0, lane1 = two_lanes(x, x0, parted, context(x0))
     assert torch.equal(lane0, x) and torch.equal(lane1, x0)
-
-
-def test_a_scaled_norm_has_the_scale_as_its_root_mean_square():
-    y = scaled_rms(random(6, WIDTH, seed=1), 0.25)
-    torch.testing.assert_close(y.square().mean(-1).sqrt(), torch.full((6,), 0.25))

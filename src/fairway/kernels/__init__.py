@@ -1,7 +1,14 @@
 """Fast tensor functions without a model around them; each has a slow definition in its test.
 
+Gradients are written by hand where autograd would compose many small passes over memory: outside of a
+compiler those cost a small model as much as its matrix products.
+
 - ``varlen_attention``: causal attention over dense rows and over documents packed in one flat row.
 - ``polar``: the nearest orthogonal matrix, nearly (Newton-Schulz).
 - ``hadamard``: seeded orthogonal matrices with flat entries.
+- ``norms``: root-mean-square normalisation.
+- ``rotary_heads``: unit heads with a gain and a rotated part.
+- ``leaky_square``: the square of a leaky ReLU.
+- ``exclusive``: attention outputs without their own value's direction.
 - ``softcap_ce``: softcapped cross-entropy in cache-sized blocks.
 """

@@ -4,7 +4,7 @@
 - ``block``: one layer on one residual stream or on two lanes.
 - ``attention``: projections, rotary, gains, exclusive self attention.
 - ``mlp``: up, leaky square, down.
-- ``rotary``: normalise heads and rotate a part of each.
+- ``rotary``: the angles of each position.
 - ``depth``: which layer runs when; loops and skips (pure).
 - ``hooks``: where adapters, calibration and rotation enter.
 - ``adapters``: low-rank adapters of each document in a batch.

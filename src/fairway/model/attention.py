@@ -2,16 +2,15 @@
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fairway.kernels.exclusive import exclude_self
+from fairway.kernels.rotary_heads import rotary_heads
 from fairway.kernels.varlen_attention import Packing, causal_attention, segment_attention
 from fairway.model.hooks import Hooks, Site
-from fairway.model.rotary import Rotary, rotate_half, unit_heads
-
-_XSA_EPS = 1e-12
+from fairway.model.rotary import Rotary
 
 
 class AttentionWeights(NamedTuple):
@@ -22,17 +21,6 @@ class AttentionWeights(NamedTuple):
     v: Float[Tensor, "Dkv D"]
     o: Float[Tensor, "D D"]
     gain: Float[Tensor, " H"]
-
-
-def exclude_self(y: Float[Tensor, "*T H K"], v: Float[Tensor, "*T G K"]) -> Float[Tensor, "*T H K"]:
-    """``y`` without its component along the value of its own position (XSA): ``y - (y.v) v / |v|**2``.
-
-    Query heads of a group share their value by broadcasting; the normalised value is never made.
-    """
-    y_GRK = y.unflatten(-2, (v.shape[-2], -1))
-    v_G1K = v.unsqueeze(-2)
-    along = (y_GRK * v_G1K).sum(-1, keepdim=True) / v_G1K.square().sum(-1, keepdim=True).clamp_min(_XSA_EPS)
-    return torch.addcmul(y_GRK, along, v_G1K, value=-1.0).flatten(-3, -2)
 
 
 def attention_output(
@@ -53,8 +41,8 @@ def attention_output(
     q = hooks.adapt(Site(slot, layer, "q"), x, F.linear(rotated, weights.q)).unflatten(-1, (-1, width))
     k = hooks.adapt(Site(slot, layer, "k"), x, F.linear(rotated, weights.k)).unflatten(-1, (-1, width))
     v = hooks.adapt(Site(slot, layer, "v"), x, F.linear(rotated, weights.v)).unflatten(-1, (-1, width))
-    q = rotate_half(unit_heads(q), rotary) * weights.gain[:, None]
-    k = rotate_half(unit_heads(k), rotary)
+    q = rotary_heads(q, weights.gain, rotary.cos, rotary.sin)
+    k = rotary_heads(k, None, rotary.cos, rotary.sin)
     if packing is None:
         y = causal_attention(q, k, v)
     else:

@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fairway.kernels.norms import scaled_rms_norm
 from fairway.kernels.varlen_attention import Packing
 from fairway.model.attention import AttentionWeights, attention_output
 from fairway.model.hooks import Hooks
@@ -41,12 +41,6 @@ class BlockContext(NamedTuple):
     exclusive: bool
     norm_scale: float
     slope: float
-
-
-def scaled_rms(x: Float[Tensor, "*T D"], scale: float = 1.0) -> Float[Tensor, "*T D"]:
-    """``x`` divided by its root mean square over the last axis, times a constant."""
-    y = F.rms_norm(x, x.shape[-1:])
-    return y if scale == 1.0 else y * scale
 
 
 def lerp_skip(
@@ -85,7 +79,7 @@ def two_lanes(
 
 def _block_attention(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
     return attention_output(
-        scaled_rms(x, context.norm_scale),
+        scaled_rms_norm(x, context.norm_scale),
         weights.attention,
         rotary=context.rotary,
         packing=context.packing,
@@ -98,7 +92,7 @@ def _block_attention(x: Tensor, weights: LayerWeights, context: BlockContext) ->
 
 def _block_mlp(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
     return mlp_output(
-        scaled_rms(x, context.norm_scale),
+        scaled_rms_norm(x, context.norm_scale),
         weights.up,
         weights.down,
         slope=context.slope,

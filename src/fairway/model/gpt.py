@@ -5,10 +5,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from fairway.kernels.norms import scaled_rms_norm
 from fairway.kernels.softcap_ce import softcap, softcap_ce
 from fairway.kernels.varlen_attention import pack_segments
 from fairway.model.attention import AttentionWeights
-from fairway.model.block import BlockContext, LayerWeights, lerp_skip, one_lane, scaled_rms, two_lanes
+from fairway.model.block import BlockContext, LayerWeights, lerp_skip, one_lane, two_lanes
 from fairway.model.depth import lanes_from, schedule, skip_slots
 from fairway.model.hooks import HEAD, HEAD_IN, PLAIN, Hooks
 from fairway.model.rotary import rotary_table
@@ -69,7 +70,7 @@ class Gpt(nn.Module):
             packing = pack_segments(cu_seqlens, tokens_BT.shape[1], max_len)
             positions = packing.positions
         rotary = rotary_table(positions, spec.rope_dims, spec.rope_base, self.dtype)
-        x0 = scaled_rms(F.embedding(tokens_BT, self.embedding).to(self.dtype))
+        x0 = scaled_rms_norm(F.embedding(tokens_BT, self.embedding).to(self.dtype))
         layers = self._layer_weights()
         skip_weight = self.skip_weight.to(self.dtype).unbind()
         skip_gate = self.skip_gate.to(self.dtype).unbind()
@@ -108,7 +109,7 @@ class Gpt(nn.Module):
                 x, mlp_lane = two_lanes(x, mlp_lane, layers[layer], here)
         if split < len(depth.decoder):
             x = (x + mlp_lane) * 0.5
-        return scaled_rms(x)
+        return scaled_rms_norm(x)
 
     def raw_logits(self, hidden: Float[Tensor, "*T D"], hooks: Hooks = PLAIN) -> Float[Tensor, "*T V"]:
         """Logits of any of the hidden states before the softcap, float32."""

@@ -4,12 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fairway.kernels.leaky_square import leaky_square
 from fairway.model.hooks import Hooks, Site
-
-
-def leaky_square(u: Float[Tensor, "*shape"], slope: float) -> Float[Tensor, "*shape"]:
-    """``u**2`` where ``u`` is positive, ``(slope * u)**2`` elsewhere."""
-    return F.leaky_relu(u, slope).square()
 
 
 def mlp_output(
