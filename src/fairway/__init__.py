@@ -4,13 +4,13 @@ The map, from the bottom up. Imports go down only; ``tests/architecture`` holds 
 
 - ``errors``: what a user can get wrong.
 - ``spec``: what a run is, as frozen dataclasses.
-- ``kernels``, ``runtime``: fast functions beside their references; clock, events, ranks, seeds.
+- ``kernels``, ``runtime``: fast functions without a model around them; clock, events, ranks, seeds, files.
 - ``model``, ``optim``, ``data``: the one forward; Muon and AdamW; shards, documents, bytes.
 - ``train``, ``quant``, ``score``: loop until the budget says stop; weights to an artifact; the referee.
-- ``stages``: one function a stage of the pipeline, over files.
-- ``recipes``, ``fetch``: recipe files to a Recipe; corpora to shards.  Workshop from here on.
+- ``main``, ``prepare``: the stages of a run over files; documents to tokens. Up to here everything is shipped.
+- ``recipes``, ``fetch``: recipe files to a Recipe; corpora to datasets. Workshop from here on.
 - ``verify``: the judge, which imports nothing of what it judges.
-- ``records``: assembles the folder called a record.
+- ``records``: the folder called a record, and its figures.
 - ``cli``: ``fairway <verb>``.
 
 Axis legend, the same everywhere: ``B`` document in a batch, ``T`` token in a row, ``N`` token in a flat
