@@ -9,6 +9,7 @@ from fairway.kernels.hadamard import hadamard_rotation
 from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
 from fairway.quant import pipeline
+from fairway.quant.gptq import relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import collect
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
@@ -121,6 +122,19 @@ def test_events_tell_each_matrix_its_errors_with_and_without_rotation_and_gptq(m
     assert worst["value"] == pytest.approx(
         max(e["error_gptq"] / e["error_nearest"] for e in tensors.values()), rel=1e-6
     )
+
+
+def test_the_error_told_of_a_rotated_matrix_is_that_of_its_folded_weights_on_the_plain_hessian(
+    model, hessians, quant_spec, tmp_path
+):
+    with EventLog(tmp_path / "log.jsonl", stage="rotate_gptq") as log:
+        state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec, log), quant_spec, {}))
+    before = unbank(model.state_dict(), 4)
+    for entry in read_events(tmp_path / "log.jsonl"):
+        if entry["event"] == "tensor":
+            name = entry["name"]
+            real = relative_error(before[name], state[name], hessians[name])
+            assert entry["error_gptq"] == pytest.approx(real, rel=1e-2), name
 
 
 def test_gptq_that_does_worse_than_rounding_stops_the_run(model, hessians, quant_spec, monkeypatch):
