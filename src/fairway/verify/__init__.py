@@ -3,6 +3,7 @@
 - ``facts``: a folder to facts, each with the file and line it stands on.
 - ``strict_json``: JSON without NaN, duplicate keys or numbers too large, and its canonical form.
 - ``schemas``: the JSON Schemas, by name.
+- ``artifact``: the header of a model artifact, no weight decompressed.
 - ``ledger``: the entries of a score ledger, with what breaks their chain.
 - ``documents``: the table of documents, an independent count of text.
 - ``tracks``: the rules of a competition as data.
