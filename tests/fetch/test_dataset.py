@@ -190,6 +190,14 @@ def test_a_dataset_is_replaced_and_anything_else_is_left_alone(spec: DataSpec, b
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+def test_what_is_left_of_a_dataset_when_its_manifest_is_gone_is_replaced(spec: DataSpec, built: Path) -> None:
+    before = contents(built)
+    (built / "manifest.json").unlink()
+    (built / "tokenizer.model").unlink()
+    fetch_dataset(spec, built)
+    assert contents(built) == before
+
+
 def test_a_place_that_cannot_be_written_to_is_one_clear_line(spec: DataSpec, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="data: cannot be written: Not a directory"):

@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from fairway.recipes.locate import recipe_names
 ROOT = Path(__file__).resolve().parents[2]
 
 STAGES = ["train", "calibrate", "rotate_gptq", "compress", "evaluate", "evaluate_float", "verify"]
-RULES = ["resolve_recipe", "fetch_data", *STAGES, "record", "figures"]
+RULES = ["resolve_recipe", "describe_data", "fetch_data", *STAGES, "record", "figures"]
 
 
 def rule_texts() -> dict[str, str]:
@@ -34,8 +35,8 @@ def test_a_dry_run_of_each_recipe_makes_every_stage_of_every_seed(snakemake, rec
     assert result.returncode == 0, result.stdout
     counts = job_counts(result.stdout)
     seeds = len(load_recipe(recipe).recipe.seeds)
-    once = dict.fromkeys(["resolve_recipe", "fetch_data", "record", "figures"], 1)
-    assert counts == {**once, **dict.fromkeys(STAGES, seeds), "total": 4 + seeds * len(STAGES)}
+    once = dict.fromkeys(["resolve_recipe", "describe_data", "fetch_data", "record", "figures"], 1)
+    assert counts == {**once, **dict.fromkeys(STAGES, seeds), "total": len(once) + seeds * len(STAGES)}
 
 
 @pytest.mark.parametrize("profile", ["local", "ci"])
@@ -50,14 +51,14 @@ def test_every_rule_is_one_fairway_command_with_log_benchmark_and_threads():
     texts = rule_texts()
     assert list(sorted(texts)) == sorted(RULES)
     for name, text in texts.items():
-        for section in ("input", "output", "log", "benchmark", "threads", "shell"):
+        for section in ("output", "log", "benchmark", "threads", "shell"):
             assert len(re.findall(rf"^    {section}:", text, flags=re.MULTILINE)) == 1, f"{name}: {section}"
         assert not re.search(r"^    (run|script|notebook|wrapper):", text, flags=re.MULTILINE), name
         assert text.count("fairway ") == 1, name
         shell = text.split("    shell:")[1]
         assert "> {log}" in shell and not set(";|`") & set(shell) and "&&" not in shell, name
         command = name.replace("_", "-") if name == "rotate_gptq" else re.split("_", name)[0]
-        verb = {"resolve": "recipe resolve"}.get(command, command)
+        verb = {"resolve": "recipe resolve", "describe": "recipe resolve"}.get(command, command)
         assert f'"fairway {verb} ' in text, name
 
 
@@ -111,7 +112,7 @@ def test_a_second_run_does_nothing_and_says_so(snakemake, stand_in, workplace):
     first = snakemake("results/tiny/record.txt", first=stand_in)
     assert first.returncode == 0, first.stdout
     calls = (workplace / "calls.txt").read_text()
-    assert len(calls.splitlines()) == 3 + 3 * len(STAGES)
+    assert len(calls.splitlines()) == 4 + 3 * len(STAGES)
     second = snakemake("results/tiny/record.txt", first=stand_in)
     assert second.returncode == 0, second.stdout
     assert "Nothing to be done" in second.stdout
@@ -131,6 +132,14 @@ def test_content_decides_what_runs_again_not_dates(snakemake, stand_in, workplac
     counts = job_counts(snakemake("-n", target, first=stand_in).stdout)
     assert counts["resolve_recipe"] == counts["train"] == counts["verify"] == 1
     assert "fetch_data" not in counts
+
+
+def test_data_that_is_there_is_not_fetched_again_when_the_results_are_gone(snakemake, stand_in, workplace):
+    target = "results/tiny/seed42/model.safetensors"
+    assert snakemake(target, first=stand_in).returncode == 0
+    shutil.rmtree(workplace / "results")
+    counts = job_counts(snakemake("-n", target, first=stand_in).stdout)
+    assert counts == {"resolve_recipe": 1, "train": 1, "total": 2}
 
 
 def test_other_data_is_fetched_into_another_folder(snakemake, stand_in, workplace):

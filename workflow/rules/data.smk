@@ -12,10 +12,25 @@ rule resolve_recipe:
         "fairway recipe resolve {wildcards.recipe} -o {output.recipe} > {log} 2>&1"
 
 
+rule describe_data:
+    # No input: the folder's name changes with the data's part of a recipe, and a change of any other part must not
+    # fetch a dataset again.
+    output:
+        recipe="data/{dataset}.recipe.json",
+    log:
+        "logs/data/{dataset}.recipe.log",
+    benchmark:
+        "results/data/benchmarks/{dataset}.recipe.tsv"
+    threads: 1
+    params:
+        recipe=recipe_of_dataset,
+    shell:
+        "fairway recipe resolve {params.recipe} -o {output.recipe} > {log} 2>&1"
+
+
 rule fetch_data:
     input:
-        # The folder's name changes with the data's part of a recipe; no other part of it concerns this rule.
-        recipe=ancient(recipe_of_dataset),
+        recipe="data/{dataset}.recipe.json",
     output:
         # Two folders, so that evaluation can be given the second alone.
         train=directory("data/{dataset}/train"),

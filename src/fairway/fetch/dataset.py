@@ -32,6 +32,7 @@ FORMAT = "fairway-dataset"
 VERSION = 1
 
 _REQUEST = "request.json"
+_PARTS = frozenset({"manifest.json", "tokenizer.model", "documents.tsv", "train", "val"})
 _SPLITS: tuple[Split, ...] = ("train", "val")
 
 Manifest = dict[str, Any]
@@ -47,7 +48,7 @@ def fetch_dataset(
     already is replaced. A download that was interrupted goes on. ``DataError`` for everything the user can put right.
     """
     report = progress or _silent
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "manifest.json").exists())):
+    if folder.exists() and not _replaceable(folder):
         raise DataError(f"{folder}: exists and is no dataset; name a new folder")
     building = folder.with_name(f".{folder.name}.part")
     try:
@@ -65,6 +66,13 @@ def fetch_dataset(
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return manifest
+
+
+def _replaceable(folder: Path) -> bool:
+    """A dataset, or what a workflow that took its outputs back has left of one, may be replaced."""
+    if not folder.is_dir():
+        return False
+    return (folder / "manifest.json").exists() or {path.name for path in folder.iterdir()} <= _PARTS
 
 
 def verify_dataset(folder: Path) -> Manifest:
