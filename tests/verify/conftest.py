@@ -61,6 +61,7 @@ def toy_track() -> Track:
         train=TimeBudget(budget_s=60.0, source="toy rule 2", limits=limits("loop", "replay", "calibrate")),
         eval=TimeBudget(budget_s=60.0, source="toy rule 3", limits=limits("score", "load", "compile")),
         seeds=SeedsNeeded(least=3, source="toy rule 4"),
+        claim="implied",
         gain_tests=(
             GainTest(profile="strict", unit="nats_per_token", margin=0.005, p_max=0.01, source="toy rule 5"),
             GainTest(profile="precedent", unit="bits_per_byte", margin=0.0, p_max=0.25, source="toy practice"),

@@ -27,6 +27,7 @@ ROLE_COLOURS = {
     "mlp_up": "#d1632a",
     "mlp_down": "#f0a878",
     "control": "#8a94a0",
+    "steps": "#b8901f",
     "container": "#c5ccd4",
     "code": "#2a9d74",
 }
@@ -39,6 +40,7 @@ ROLE_TITLES = {
     "mlp_up": "MLP up",
     "mlp_down": "MLP down",
     "control": "control tensors",
+    "steps": "row steps",
     "container": "container",
     "code": "code",
 }

@@ -97,6 +97,8 @@ class Track:
     train: TimeBudget
     eval: TimeBudget
     seeds: SeedsNeeded
+    claim: Literal["implied", "named"]
+    """Whether a folder claims to beat all before it by lying in this track, or only by naming a predecessor."""
     gain_tests: tuple[GainTest, ...]
     hardware: Hardware | None = None
     validation: ValidationSet | None = None
@@ -122,6 +124,7 @@ def load_track(path: Path) -> Track:
         train=_budget(values["train"]),
         eval=_budget(values["eval"]),
         seeds=SeedsNeeded(**values["seeds"]),
+        claim=values["significance"]["claim"],
         gain_tests=tuple(_gain_test(test) for test in values["significance"]["tests"]),
         hardware=Hardware(**values["hardware"]) if "hardware" in values else None,
         validation=None

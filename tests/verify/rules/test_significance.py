@@ -83,6 +83,22 @@ def test_a_predecessor_that_is_unknown_or_not_the_best_fails(toy, said):
         assert said(toy.sign().judge(), "significance", "FAIL")[0].file == "submission.json"
 
 
+def test_where_claims_are_named_a_record_without_a_predecessor_makes_none(toy, said):
+    toy.write()
+    accept(toy, worse=-1.0)
+    toy.track = replace(toy.track, claim="named")
+    (finding,) = said(toy.judge(), "significance")
+    assert finding.verdict == "PASS" and "no claim to beat 2026-01-01_before" in finding.message
+
+
+def test_where_claims_are_named_a_named_predecessor_must_be_beaten(toy, said):
+    toy.write()
+    accept(toy, worse=-1.0)
+    toy.track = replace(toy.track, claim="named")
+    toy.put("submission.json", json.dumps({**toy.submission(), "predecessor": "2026-01-01_before"}))
+    assert [f.profile for f in said(toy.sign().judge(), "significance", "FAIL")] == ["strict", "precedent"]
+
+
 def test_without_a_leaderboard_the_question_is_unverifiable(toy, said):
     toy.write()
     toy.leaderboard.unlink()
