@@ -6,6 +6,7 @@ compiler those cost a small model as much as its matrix products.
 - ``varlen_attention``: causal attention over dense rows and over documents packed in one flat row.
 - ``polar``: the nearest orthogonal matrix, nearly (Newton-Schulz).
 - ``hadamard``: seeded orthogonal matrices with flat entries.
+- ``channel_sum``: streams weighted by channel and added.
 - ``norms``: root-mean-square normalisation.
 - ``rotary_heads``: unit heads with a gain and a rotated part.
 - ``leaky_square``: the square of a leaky ReLU.

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fairway.kernels.channel_sum import channel_sum
 from fairway.kernels.norms import scaled_rms_norm
 from fairway.kernels.varlen_attention import Packing
 from fairway.model.attention import AttentionWeights, attention_output
@@ -48,14 +49,14 @@ def lerp_skip(
 ) -> Float[Tensor, "*T D"]:
     """``g x + (1 - g) weight skip`` with ``g = sigmoid(gate)``: the gated U-Net skip."""
     g = torch.sigmoid(gate)
-    return torch.addcmul(x * g, skip, (1.0 - g) * weight)
+    return channel_sum((x, g), (skip, (1.0 - g) * weight))
 
 
 def one_lane(x: Float[Tensor, "B T D"], weights: LayerWeights, context: BlockContext) -> Float[Tensor, "B T D"]:
     """Mix with the embedding, attention, then MLP, each added to the stream."""
-    x = torch.addcmul(x * weights.mix[0], context.x0, weights.mix[1])
-    x = torch.addcmul(x, _block_attention(x, weights, context), weights.attn_scale)
-    return torch.addcmul(x, _block_mlp(x, weights, context), weights.mlp_scale)
+    x = channel_sum((x, weights.mix[0]), (context.x0, weights.mix[1]))
+    x = channel_sum((x, None), (_block_attention(x, weights, context), weights.attn_scale))
+    return channel_sum((x, None), (_block_mlp(x, weights, context), weights.mlp_scale))
 
 
 def two_lanes(
@@ -67,14 +68,16 @@ def two_lanes(
     attention's input is mixed with the embedding; the decayed lanes are not.
     """
     assert weights.decay is not None and weights.lane_mix is not None
-    mixed = torch.addcmul(attn_lane * weights.mix[0], context.x0, weights.mix[1])
+    mixed = channel_sum((attn_lane, weights.mix[0]), (context.x0, weights.mix[1]))
     a = _block_attention(mixed, weights, context)
     m = _block_mlp(mlp_lane, weights, context)
+    decay = weights.decay[:, None].expand(-1, m.shape[-1])
     from_a = weights.lane_mix[0][:, None] * weights.attn_scale
     from_m = weights.lane_mix[1][:, None] * weights.mlp_scale
-    lane0 = torch.addcmul(torch.addcmul(attn_lane * weights.decay[0], a, from_a[0]), m, from_m[0])
-    lane1 = torch.addcmul(torch.addcmul(mlp_lane * weights.decay[1], a, from_a[1]), m, from_m[1])
-    return lane0, lane1
+    return (
+        channel_sum((attn_lane, decay[0]), (a, from_a[0]), (m, from_m[0])),
+        channel_sum((mlp_lane, decay[1]), (a, from_a[1]), (m, from_m[1])),
+    )
 
 
 def _block_attention(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
