@@ -88,8 +88,7 @@ def open_stage(run: Run, name: str, events: Path) -> Iterator[Stage]:
                 "environment",
                 python=platform.python_version(),
                 torch=torch.__version__,
-                platform=platform.platform(),
-                processor=_processor(),
+                platform=f"{platform.system()} {platform.machine()}, {_processor()}",
                 threads=threads,
                 world=ranks.world,
                 device=_device_name(ranks.device),
@@ -100,7 +99,11 @@ def open_stage(run: Run, name: str, events: Path) -> Iterator[Stage]:
 
 
 def _processor() -> str:
-    return platform.processor() or platform.machine()
+    """Model name of the CPU; equal bits are only promised on equal ones."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "processor unknown"
 
 
 def _device_name(device: torch.device) -> str:

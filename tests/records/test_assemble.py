@@ -109,6 +109,16 @@ def test_a_record_that_is_there_is_returned_if_equal_and_kept_if_not(
     assert [path.name for path in world.records.iterdir()] == [place.name]
 
 
+def test_another_record_of_the_day_is_numbered_where_that_is_asked_for(
+    world: Any, byline: Byline, make: Callable[..., Path]
+) -> None:
+    other = replace(byline, blurb="Other words.")
+    first, second = make(world, numbered=True), make(world, numbered=True, byline=other)
+    assert [first.name, second.name] == ["2026-04-22_pond", "2026-04-22_pond_2"]
+    assert make(world, numbered=True) == first
+    assert make(world, numbered=True, byline=other) == second
+
+
 def test_an_empty_folder_at_the_place_is_filled(world: Any, make: Callable[..., Path]) -> None:
     (world.records / "2026-04-22_pond").mkdir(parents=True)
     assert files(make(world)).keys() == RECORD_FILES

@@ -8,7 +8,7 @@ import typer
 from fairway.cli.console import echo
 from fairway.cli.runs import Output
 from fairway.errors import FairwayError
-from fairway.fetch.dataset import fetch_dataset
+from fairway.fetch.dataset import fetch_dataset, verify_dataset
 from fairway.recipes.load import read_resolved
 from fairway.spec.data import DataSpec, LocalCorpus
 
@@ -35,5 +35,6 @@ def command(
             spec = DataSpec(corpus=corpus, vocab_size=vocab, val_docs=val_docs, shuffle_seed=shuffle_seed)
         except ValueError as error:
             raise FairwayError(f"fetch: {error}") from error
-    manifest = fetch_dataset(spec, output, endpoint=endpoint, progress=echo)
+    fetch_dataset(spec, output, endpoint=endpoint, progress=echo)
+    manifest = verify_dataset(output)  # what lies on the disk, not what was meant to
     echo(f"fetch: {len(manifest['shards'])} shards, {manifest['val']['bytes']:,} validation bytes in {output}")

@@ -50,8 +50,9 @@ def command(
         tomllib.loads(track_file.read_text(encoding="utf-8")),
         output,
         date=date or datetime.now(UTC).date().isoformat(),
-        slug=slug or resolved.name.replace("-", "_"),
+        slug=slug or resolved.name.replace("-", "_").lower(),
         byline=byline,
+        numbered=slug is None,
     )
     verdict = judge(place, load_track(track_file))
     write_text_atomic(place / "verdict.json", as_json(verdict))

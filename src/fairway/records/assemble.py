@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,13 @@ def assemble(
     date: str,
     slug: str,
     byline: Byline,
+    numbered: bool = False,
 ) -> Path:
     """Make ``out_parent/<date>_<slug>`` from a run's files and return it; the verdict is not in it yet.
 
     A record that is already there is returned if it is the same, byte for byte, and never written over: records are
-    append-only. ``FairwayError`` names the file that is missing, damaged or of another run than the rest.
+    append-only. With ``numbered`` another record of the same day and slug makes this one ``<slug>_2`` (and so on);
+    without it that is an error. ``FairwayError`` names the file that is missing, damaged or of another run.
     """
     _check_words(date, slug, byline)
     place = out_parent / record_name(date, slug)
@@ -69,7 +72,7 @@ def assemble(
         part.mkdir(parents=True)
         _fill(part, run, code, recipe_json, data, track, byline, date)
         write_text_atomic(part / CHECKSUMS, checksums(part))
-        return _put(part, place)
+        return _put(part, _free(part, place) if numbered else place)
     except OSError as error:
         raise FairwayError(f"{place}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -128,11 +131,25 @@ def _code_that_ran(run: RunFacts) -> bytes:
     return code
 
 
-def _put(part: Path, place: Path) -> Path:
+def _free(part: Path, place: Path) -> Path:
+    """The first of ``place``, ``place_2``, ... where no other record lies."""
+    names = (place.with_name(f"{place.name}_{number}") if number > 1 else place for number in count(1))
+    return next(name for name in names if not _taken(name) or _same(part, name))
+
+
+def _taken(place: Path) -> bool:
     # An empty folder may have been made for the verdict that comes later; renaming replaces it.
-    if place.exists() and any(place.iterdir()):
-        there = place / CHECKSUMS
-        if there.is_file() and there.read_bytes() == (part / CHECKSUMS).read_bytes():
+    return place.exists() and any(place.iterdir())
+
+
+def _same(part: Path, place: Path) -> bool:
+    there = place / CHECKSUMS
+    return there.is_file() and there.read_bytes() == (part / CHECKSUMS).read_bytes()
+
+
+def _put(part: Path, place: Path) -> Path:
+    if _taken(place):
+        if _same(part, place):
             return place
         raise FairwayError(f"{place}: another record lies there; records are never changed, give a new date or slug")
     part.rename(place)

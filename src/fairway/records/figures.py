@@ -152,7 +152,9 @@ def bytes_by_role(seed: SeedFacts, *, code_bytes: int, cap_bytes: int | None) ->
         if bound is not None:
             axes.plot([bound, bound], [row - 0.4, row + 0.4], color=INK, linewidth=1.4)
             note += f"  {_over(size, bound)}"
-        axes.annotate(note, (size, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.5)
+        axes.annotate(
+            note, (max(size, bound or 0.0), row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.5
+        )
     axes.set_yticks(range(len(parts)), [_role_title(role, seed.sizes) for role in parts])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
@@ -163,8 +165,9 @@ def bytes_by_role(seed: SeedFacts, *, code_bytes: int, cap_bytes: int | None) ->
 
 
 def _bytes_of_roles(sizes: Sequence[TensorSize], artifact_bytes: int) -> dict[str, tuple[float, float | None]]:
-    """Bytes and entropy bound of each role, largest first; what belongs to no tensor is the container."""
+    """Bytes and entropy bound of each role, largest first, and last the container: what belongs to no tensor."""
     roles: dict[str, tuple[float, float | None]] = {}
+    sizes = [size for size in sizes if size.role != "container"]
     for role in dict.fromkeys(size.role for size in sizes):
         own = [size for size in sizes if size.role == role]
         bounds = [size.entropy_bytes for size in own if size.entropy_bytes is not None]
@@ -197,7 +200,7 @@ def _over(size: float, bound: float) -> str:
 
 
 def _role_title(role: str, sizes: Sequence[TensorSize]) -> str:
-    bits = sorted({size.bits for size in sizes if size.role == role})
+    bits = sorted({size.bits for size in sizes if size.role == role != "container"})
     return f"{ROLE_TITLES[role]}, {'/'.join(map(str, bits))} bit" if bits else ROLE_TITLES[role]
 
 
@@ -388,6 +391,7 @@ def score_by_length(seeds: Sequence[int], ledgers: Sequence[Ledger], document_to
     lengths = np.asarray(document_tokens, dtype=np.int64)
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _LENGTH_BINS + 1)))
     classes = np.searchsorted(edges[1:-1], lengths, side="right")
+    classes = np.unique(classes, return_inverse=True)[1]  # few documents leave classes empty; those are not drawn
     figure = titled_figure(
         "Score by document length",
         f"{len(lengths):,} documents of {lengths.min():,} to {lengths.max():,} tokens;"

@@ -273,9 +273,9 @@ def _reproduce(run: RunFacts) -> Iterator[str]:
         [
             "```sh",
             "fairway fetch recipe.json -o data",
-            f"fairway train recipe.json --data data --seed {seed} -o {folder}/model.safetensors"
+            f"fairway train recipe.json --data data/train --seed {seed} -o {folder}/model.safetensors"
             f" --events {folder}/train.events.jsonl",
-            f"fairway calibrate recipe.json --data data --seed {seed} --checkpoint {folder}/model.safetensors"
+            f"fairway calibrate recipe.json --data data/train --seed {seed} --checkpoint {folder}/model.safetensors"
             f" -o {folder}/hessians.safetensors --events {folder}/calibrate.events.jsonl",
             f"fairway rotate-gptq recipe.json --seed {seed} --checkpoint {folder}/model.safetensors"
             f" --hessians {folder}/hessians.safetensors -o {folder}/quantized.safetensors"
