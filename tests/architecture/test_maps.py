@@ -27,3 +27,20 @@ def bullets(text: str) -> set[str]:
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.relative_to(ROOT / "src").as_posix())
 def test_the_docstring_of_a_package_lists_its_files_and_no_others(package):
     assert bullets(docstring(package)) == children(package)
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in (ROOT / "src" / "fairway").rglob("*.py") if path.name != "__init__.py")
+
+
+def first_line(module: Path) -> str:
+    text = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+    return text.split("\n")[0].replace("``", "").rstrip(".")
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda path: path.relative_to(ROOT / "src").as_posix())
+def test_the_tree_of_the_readme_says_of_each_file_what_the_file_says(module):
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The tree")[2]
+    depth = len(module.relative_to(ROOT / "src" / "fairway").parts)
+    wanted = f"{'  ' * depth + module.name:<34}{first_line(module)}"
+    assert wanted in tree.splitlines()

@@ -15,8 +15,9 @@ FOLDER = Path("workflow") / "recipes"
 def recipe_folder(start: Path | None = None) -> Path:
     """The nearest ``workflow/recipes`` at or above ``start`` (the current folder), else the checkout's own."""
     here = (start or Path.cwd()).resolve()
-    checkout = Path(__file__).resolve().parents[3]
-    for folder in (here, *here.parents, checkout):
+    package = Path(__file__).resolve().parents[1]  # an installed wheel holds the folder itself
+    checkout = package.parents[1]
+    for folder in (here, *here.parents, checkout, package):
         if (folder / FOLDER).is_dir():
             return folder / FOLDER
     raise RecipeError(f"no folder {FOLDER} at or above {here}; run from the repository or name a recipe by its path")

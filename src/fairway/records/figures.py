@@ -391,7 +391,6 @@ def score_by_length(seeds: Sequence[int], ledgers: Sequence[Ledger], document_to
     lengths = np.asarray(document_tokens, dtype=np.int64)
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _LENGTH_BINS + 1)))
     classes = np.searchsorted(edges[1:-1], lengths, side="right")
-    classes = np.unique(classes, return_inverse=True)[1]  # few documents leave classes empty; those are not drawn
     figure = titled_figure(
         "Score by document length",
         f"{len(lengths):,} documents of {lengths.min():,} to {lengths.max():,} tokens;"
@@ -416,9 +415,10 @@ def score_by_length(seeds: Sequence[int], ledgers: Sequence[Ledger], document_to
         label="a document",
     )
     of_class = [classes == number for number in range(classes.max() + 1)]
-    centres = [float(np.exp(np.log(lengths[own]).mean())) for own in of_class]
+    peopled = [own for own in of_class if own.any()]  # few documents leave classes empty
+    centres = [float(np.exp(np.log(lengths[own]).mean())) for own in peopled]
     for index, (seed, (seed_nats, seed_bytes)) in enumerate(zip(seeds, scores, strict=True)):
-        levels = [_bpb(seed_nats[own].sum(), seed_bytes[own].sum()) for own in of_class]
+        levels = [_bpb(seed_nats[own].sum(), seed_bytes[own].sum()) for own in peopled]
         axes.plot(
             centres, levels, color=seed_colour(index), marker="o", markersize=4, linewidth=1.6, label=f"seed {seed}"
         )
