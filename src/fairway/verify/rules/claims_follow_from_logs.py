@@ -71,7 +71,7 @@ def _result(facts: Facts, seed: SeedFacts) -> _Result:
     done, final = seed.only("train", "done"), seed.only("evaluate", "score", name="final")
     floating, quantized = seed.only("float", "score", name="float"), seed.only("evaluate", "score", name="quantized")
     artifact = seed.need_artifact()
-    code_bytes, _ = facts.code_bytes(seed)
+    code_bytes = facts.need_code().file.size_bytes
     return _Result(
         seed=seed.seed,
         val_bpb=final.number("val_bpb"),
