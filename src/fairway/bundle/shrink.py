@@ -1,0 +1,134 @@
+"""The same program in few bytes: minified, compressed, and wrapped in a stub that unpacks and runs it."""
+
+import ast
+import base64
+import lzma
+from collections.abc import Iterable
+
+import python_minifier
+
+from fairway.bundle.prune import reach
+
+_SOURCE_NAME = "train_gpt.min.py"
+"""What tracebacks and ``inspect`` call the unpacked text; it lies in ``linecache``, for Triton reads kernels back."""
+
+_STUB = """import base64 as B,linecache as L,{codec} as Z
+S=Z.decompress(B.b85decode("{data}")).decode();N="{name}";L.cache[N]=len(S),None,S.splitlines(True),N;exec(compile(S,N,"exec"))
+"""
+
+
+def minified(text: str) -> str:
+    """A program without docstrings, annotations and assertions, names shortened; what is then unused is gone."""
+    tree = ast.parse(text)
+    tree = _Bare().visit(tree)
+    _drop_unreached(tree)
+    small: str = python_minifier.minify(
+        ast.unparse(ast.fix_missing_locations(tree)),
+        remove_annotations=False,
+        remove_literal_statements=True,
+        rename_globals=True,
+        hoist_literals=False,
+        prefer_single_line=False,
+    )
+    return small
+
+
+def self_extracting(text: str) -> bytes:
+    """A file that unpacks ``text`` and runs it as itself: the smallest of what the codecs give."""
+    data = text.encode()
+    packed = [("lzma", each) for each in _lzma_forms(data)]
+    files = [
+        _STUB.format(codec=codec, data=base64.b85encode(each).decode(), name=_SOURCE_NAME).encode()
+        for codec, each in packed
+    ]
+    return min(files, key=len)
+
+
+def _lzma_forms(data: bytes) -> Iterable[bytes]:
+    """LZMA streams with a short header, which say by themselves how they are to be read."""
+    for lc in range(5):
+        for pb in range(3):
+            filters = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": lc, "lp": 0, "pb": pb}]
+            yield lzma.compress(data, lzma.FORMAT_ALONE, filters=filters)
+
+
+class _Bare(ast.NodeTransformer):
+    """Drops what only readers and checkers need: annotations, assertions, casts, abstract methods, protocols."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
+        if any(isinstance(each, ast.Name) and each.id == "abstractmethod" for each in node.decorator_list):
+            return None
+        node.returns = None
+        arguments = node.args
+        for arg in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
+            if arg is not None:
+                arg.annotation = None
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:
+        bases = {each.id for each in node.bases if isinstance(each, ast.Name)}
+        if "Protocol" in bases:
+            return None
+        node.bases = [each for each in node.bases if not (isinstance(each, ast.Name) and each.id == "ABC")]
+        plain = ast.Name("int", ast.Load()) if "NamedTuple" in bases else ast.Constant(0)
+        body: list[ast.stmt] = []
+        for each in node.body:
+            if isinstance(each, ast.AnnAssign):  # a field: its annotation says that it is one
+                each.annotation = plain
+                body.append(each)
+            elif not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)):
+                seen = self.visit(each)
+                if seen is not None:
+                    body.append(seen)
+        node.body = body or [ast.Pass()]
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        self.generic_visit(node)
+        return ast.Assign([node.target], node.value)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST | None:
+        return None
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        self.generic_visit(node)
+        return None if isinstance(node.value, ast.Constant) else node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if node.module == "__future__" else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "cast":
+            return node.args[1]
+        return node
+
+
+def _drop_unreached(tree: ast.Module) -> None:
+    """Definitions and imports that nothing names once annotations are gone."""
+    defined = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.Import, ast.ImportFrom)
+    roots = [node for node in tree.body if not isinstance(node, defined)]
+    found = reach([tree], roots, annotations=False)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    body: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in found.names:
+            continue
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if node.targets[0].id not in found.names:
+                continue
+        if isinstance(node, ast.ClassDef):
+            kept = [e for e in node.body if not isinstance(e, ast.FunctionDef) or id(e) in found.methods]
+            node.body = kept or [ast.Pass()]
+        body.append(node)
+    tree.body = body
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for node in list(tree.body):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            node.names = [a for a in node.names if (a.asname or a.name.split(".")[0]) in used]
+            if not node.names:
+                tree.body.remove(node)
