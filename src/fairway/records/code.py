@@ -21,6 +21,7 @@ SHIPPED = frozenset(
 WORKSHOP = frozenset({"recipes", "fetch", "bundle", "verify", "records", "studies", "probes", "cli"})
 """Those that make, judge and explain submissions; none of them is shipped."""
 
+
 def shipped_sources(package: Path | None = None) -> dict[str, bytes]:
     """Path (``fairway/...``) to source of every shipped module, sorted by path.
 
@@ -65,8 +66,8 @@ def requirements(sources: Mapping[str, bytes]) -> str:
 
 def _compiles(sources: Mapping[str, bytes]) -> bool:
     """Whether a program hands functions to torch's compiler."""
-    called = [ast.unparse(node) for tree in _trees(sources) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    return "torch.compile" in called
+    nodes = (node for tree in _trees(sources) for node in ast.walk(tree))
+    return any(isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.compile" for node in nodes)
 
 
 def _imported_modules(sources: Mapping[str, bytes]) -> set[str]:

@@ -1,15 +1,16 @@
 """README.md of a record: sentences and tables whose every number is a fact of the run."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fairway.recipes.load import leaves, plain
+from fairway.recipes.load import Change, leaves, plain, value_at
 from fairway.records.compliance import Limit, compliance
 from fairway.records.facts import RunFacts, SeedFacts
 from fairway.records.figures import FIGURE_CAPTIONS
-from fairway.records.layout import FIGURES, STAGES, figure_name, seed_folder
+from fairway.records.layout import CODE, FIGURES, SOURCE, STAGES, figure_name
 from fairway.records.statistics import Spread
-from fairway.records.submission import Byline, hardware, spread_of, torch_versions
+from fairway.records.submission import Byline, hardware, sizes, spread_of, torch_versions
 from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
 from fairway.spec.quant import Gptq, Hadamard, QuantSpec
@@ -22,8 +23,9 @@ _FILES = (
     ("submission.json", "the claim, in the fields of the published folders"),
     ("recipe.json", "every value of the run and which file set it"),
     ("verdict.json", "what `fairway check` found, rule by rule"),
-    ("code.tar.xz", "the modules that train and score; its size is what counts as code"),
-    ("requirements.txt", "what those modules import"),
+    ("train_gpt.py", "the file that ran, packed; its size is what counts as code"),
+    ("train_gpt_source.py", "the same program, readable"),
+    ("requirements.txt", "what it imports"),
     (
         "data_manifest.json",
         "hashes of shards and tokenizer; with `documents.tsv`, where there is one, of each document",
@@ -46,6 +48,8 @@ def readme(run: RunFacts, byline: Byline, track: Mapping[str, Any], *, date: str
         f"{_what(run)} {_how_scored(run)}",
         "## Results",
         *_results(run),
+        "## Size",
+        *_sizes(run),
         "## What changed",
         *_changes(run),
         "## Compliance",
@@ -168,13 +172,12 @@ def _results(run: RunFacts) -> Iterator[str]:
         ("nats per token, final", lambda seed: seed.final.loss_nats, ".5f"),
         ("artifact bytes", lambda seed: seed.artifact_bytes, ",.0f"),
         ("forecast", lambda seed: seed.forecast_bytes, ",.0f"),
-        ("with code", lambda seed: seed.artifact_bytes + run.code_bytes, ",.0f"),
         ("steps", lambda seed: seed.steps, ",.0f"),
     ]
     yield _seed_table(run, columns)
     forecast, real = (spread_of(run, of).mean for of in (lambda s: s.forecast_bytes, lambda s: s.artifact_bytes))
     yield (
-        f"Code: {run.code_bytes:,} bytes (`code.tar.xz`). The forecast is made from the recipe alone, before training;"
+        "The forecast is made from the recipe alone, before training;"
         f" the real artifact differs from it by {real / forecast - 1:+.2%}."
     )
     yield "Wall-clock seconds of each stage, start-up included; `float` scores the weights before quantization:"
@@ -192,6 +195,30 @@ def _results(run: RunFacts) -> Iterator[str]:
         ("scoring, quantized", lambda seed: seed.quantized.seconds, ".2f"),
     ]
     yield _seed_table(run, clocks)
+
+
+def _sizes(run: RunFacts) -> Iterator[str]:
+    yield (
+        f"The file that ran, `{CODE}`, has {run.code_bytes:,} bytes and is what the rule counts; `{SOURCE}`, the same"
+        f" program for people, has {run.source_bytes:,}. Code and artifact of each seed in bytes, by the four ways in"
+        " which the rule is read: *literal* (the file as it is), *all code* (every file of code in the folder),"
+        " *claimed* (`submission.json`) and *repacked* (the program in the smallest file that the judge has seen or can"
+        " make of it)."
+    )
+    columns: list[tuple[str, Callable[[SeedFacts], float], str]] = [
+        ("artifact bytes", lambda seed: seed.artifact_bytes, ",.0f"),
+        ("literal", lambda seed: sizes(run, seed).literal, ",.0f"),
+        ("all code", lambda seed: sizes(run, seed).all_code, ",.0f"),
+        ("claimed", lambda seed: _known(sizes(run, seed).claimed), ",.0f"),
+    ]
+    if run.repacked_bytes is not None:
+        columns.append(("repacked", lambda seed: _known(sizes(run, seed).repacked), ",.0f"))
+    yield _seed_table(run, columns)
+
+
+def _known(size_bytes: int | None) -> int:
+    assert size_bytes is not None, "a column of what is not known is left out"
+    return size_bytes
 
 
 def _stage_seconds(stage: str) -> Callable[[SeedFacts], float]:
@@ -220,20 +247,25 @@ def _changes(run: RunFacts) -> Iterator[str]:
         if lineage.parents
         else f"`{name}` is the root of its line: {lineage.because}"
     )
-    table = plain(run.recipe)
-    own = [key for key in leaves(table) if run.origin.get(key) == name and key.split(".")[0] not in _NAMED_BY_FILES]
-    yield _table(["key", "value"], [[f"`{key}`", f"`{_value(table, key)}`"] for key in own])
+    yield _diff(run)
     if lineage.parents:
         yield f"Line: {' < '.join(f'`{each}`' for each in (name, *lineage.parents))}. `recipe.json` holds every value."
     if lineage.sources:
         yield f"It stands on: {', '.join(lineage.sources)}."
 
 
-def _value(table: Mapping[str, Any], path: str) -> Any:
-    value: Any = table
-    for key in path.split("."):
-        value = value[key]
-    return value
+def _diff(run: RunFacts) -> str:
+    """What differs from the parent, old and new; where the parent is not known, the keys that this recipe set."""
+    if run.changes is not None and run.recipe.lineage.parents:
+        rows = [[f"`{key}`", *(_side(change, side) for side in ("was", "is"))] for key, change in run.changes.items()]
+        return _table(["key", f"`{run.recipe.lineage.parents[0]}`", f"`{run.recipe.name}`"], rows)
+    table, name = plain(run.recipe), run.recipe.name
+    own = [key for key in leaves(table) if run.origin.get(key) == name and key.split(".")[0] not in _NAMED_BY_FILES]
+    return _table(["key", "value"], [[f"`{key}`", f"`{value_at(table, key)}`"] for key in own])
+
+
+def _side(change: Change, side: str) -> str:
+    return f"`{json.dumps(change[side])}`" if side in change else "none"
 
 
 def _compliance(limits: Sequence[Limit]) -> Iterator[str]:
@@ -267,29 +299,16 @@ def _mark(limit: Limit) -> str:
 
 def _reproduce(run: RunFacts) -> Iterator[str]:
     seed = run.seeds[0].seed
-    folder = seed_folder(seed)
-    yield f"From `recipe.json`, with fairway of code `{run.code_sha256[:12]}`, for seed {seed}:"
-    yield "\n".join(
-        [
-            "```sh",
-            "fairway fetch recipe.json -o data",
-            f"fairway train recipe.json --data data/train --seed {seed} -o {folder}/model.safetensors"
-            f" --events {folder}/train.events.jsonl",
-            f"fairway calibrate recipe.json --data data/train --seed {seed} --checkpoint {folder}/model.safetensors"
-            f" -o {folder}/hessians.safetensors --events {folder}/calibrate.events.jsonl",
-            f"fairway rotate-gptq recipe.json --seed {seed} --checkpoint {folder}/model.safetensors"
-            f" --hessians {folder}/hessians.safetensors -o {folder}/quantized.safetensors"
-            f" --events {folder}/rotate_gptq.events.jsonl",
-            f"fairway compress recipe.json --seed {seed} --quantized {folder}/quantized.safetensors"
-            f" -o {folder}/artifact.bin --events {folder}/compress.events.jsonl",
-            f"fairway evaluate recipe.json --val data/val --tokenizer data/tokenizer.model --seed {seed}"
-            f" --checkpoint {folder}/model.safetensors -o {folder}/float.json --events {folder}/float.events.jsonl",
-            f"fairway evaluate recipe.json --val data/val --tokenizer data/tokenizer.model --seed {seed}"
-            f" --artifact {folder}/artifact.bin -o {folder}/score.json --ledger {folder}/ledger.jsonl"
-            f" --events {folder}/evaluate.events.jsonl",
-            "```",
-        ]
+    yield (
+        "With `requirements.txt` installed and the dataset in `data` (`fairway fetch recipe.json -o data`), one command"
+        " trains, quantizes, packs, reloads and scores a seed; fairway itself is not needed:"
     )
+    yield (f"```sh\nSEED={seed} DATA_PATH=data TOKENIZER_PATH=data/tokenizer.model python {CODE}\n```")
+    yield (
+        f"The log, the artifact, the ledger and the scores then lie in `logs`; the code is `{run.code_sha256[:12]}`."
+        " In a clone of fairway one command makes this folder, all seeds, judged:"
+    )
+    yield f"```sh\nmake record RECIPE={run.recipe.name}\n```"
     yield _same_again(run)
     yield _table(
         ["seed", "SHA-256 of the artifact"], [[str(each.seed), f"`{each.artifact_sha256}`"] for each in run.seeds]

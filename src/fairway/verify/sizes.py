@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fairway.verify.facts import Facts, SeedFacts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
@@ -26,4 +28,19 @@ def readings(
         all_code=all_code_bytes + artifact_bytes,
         claimed=claimed,
         repacked=None if repacked_bytes is None else repacked_bytes + artifact_bytes,
+    )
+
+
+def readings_of(facts: Facts, seed: SeedFacts) -> Readings:
+    """The four readings of one seed, from the files and the claim."""
+    code = facts.need_code()
+    results = facts.submission.get("seed_results") if facts.submission is not None else None
+    block = results.get(str(seed.seed)) if isinstance(results, dict) else None
+    claimed = block.get("bytes_total") if isinstance(block, dict) else None
+    return readings(
+        artifact_bytes=seed.need_artifact().size_bytes,
+        code_bytes=code.file.size_bytes,
+        all_code_bytes=sum(facts.code_files().values()) if facts.scope == "record" else code.file.size_bytes,
+        claimed=claimed if isinstance(claimed, int) and not isinstance(claimed, bool) else None,
+        repacked_bytes=code.repacked_bytes,
     )

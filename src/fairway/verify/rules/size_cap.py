@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fairway.verify.facts import CODE, SOURCE, CodeFacts, Facts, FileFact, SeedFacts
 from fairway.verify.finding import Finding, Rule, each_seed, failed, passed, review, unverifiable
-from fairway.verify.sizes import Readings, readings
+from fairway.verify.sizes import Readings, readings_of
 
 
 def _check(facts: Facts) -> Iterator[Finding]:
@@ -17,21 +17,6 @@ def _check(facts: Facts) -> Iterator[Finding]:
         yield from _helpers(facts, seed, told)
 
     yield from each_seed(facts, one)
-
-
-def readings_of(facts: Facts, seed: SeedFacts) -> Readings:
-    """The four readings of one seed, from the files and the claim."""
-    code = facts.need_code()
-    results = facts.submission.get("seed_results") if facts.submission is not None else None
-    block = results.get(str(seed.seed)) if isinstance(results, dict) else None
-    claimed = block.get("bytes_total") if isinstance(block, dict) else None
-    return readings(
-        artifact_bytes=seed.need_artifact().size_bytes,
-        code_bytes=code.file.size_bytes,
-        all_code_bytes=sum(facts.code_files().values()) if facts.scope == "record" else code.file.size_bytes,
-        claimed=claimed if isinstance(claimed, int) and not isinstance(claimed, bool) else None,
-        repacked_bytes=code.repacked_bytes,
-    )
 
 
 def _literal(facts: Facts, seed: SeedFacts, code: CodeFacts, artifact: FileFact, told: Readings) -> Iterator[Finding]:
