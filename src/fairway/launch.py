@@ -161,15 +161,12 @@ def _launch_whole(program: Program, given: dict[str, str]) -> None:
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise FairwayError(f"RUN_ID must be a plain name, for a folder gets it, got {name!r}")
     folder, data = Path("logs", name), Path(given.get("DATA_PATH", program.data))
-    files = {key: folder / file for key, file in RUN_FILES.items()}
-    files["tokenizer"] = Path(given.get("TOKENIZER_PATH", data / "tokenizer.model"))
-    files["data"], files["val"] = (data / part if (data / part).is_dir() else data for part in ("train", "val"))
-    first = first_process()
+    files = run_files(folder, data, Path(given.get("TOKENIZER_PATH", data / "tokenizer.model")))
     folder.mkdir(parents=True, exist_ok=True)
-    with Path(f"{folder}.txt" if first else os.devnull).open("w", encoding="utf-8") as log:
+    with Path(f"{folder}.txt" if first_process() else os.devnull).open("w", encoding="utf-8") as log:
 
         def echo(line: str) -> None:
-            for file in (sys.stdout, log) if first else ():
+            for file in (sys.stdout, log) if first_process() else ():
                 file.write(f"{line}\n")
                 file.flush()
 
@@ -177,27 +174,34 @@ def _launch_whole(program: Program, given: dict[str, str]) -> None:
         echo(f"recipe:{recipe.name} sha256:{program.recipe_sha256}\nseed:{seed}")
         for key, value in given.items():
             echo(f"environment {key}:{value}")
-        run = program.run(seed, echo, recipe)
-        for stage, output in zip(STAGE_FILES, _LAUNCH_OUTPUTS, strict=True):
-            if first or stage in _LAUNCH_TOGETHER:
-                here = {"output": files[output], "events": folder / f"{stage}.events.jsonl"}
-                _launch_tell(program, stage, perform(run, stage, {**files, **here}), echo)
+        run_whole(program.run(seed, echo, recipe), files, echo)
 
 
-def _launch_tell(program: Program, stage: str, result: Any, echo: Callable[[str], None]) -> None:
-    """Lines by which published logs are read."""
-    if stage == "train" and result.reason == "clock":
-        echo(f"stopping_early: wallclock_cap train_time: {1000 * result.train_s:.0f}ms step: {result.steps}")
-    elif stage == "compress":
-        codec, size_bytes = f"quantized+{program.recipe.quant.codec}", program.code_bytes
-        echo(f"Code size: {size_bytes} bytes\nSerialized model {codec}: {result} bytes")
-        echo(f"Total submission size {codec}: {size_bytes + result} bytes")
-    elif stage == "float":
-        echo(_launch_score("pre-quantization post-ema", result))
-    elif stage == "evaluate":
-        quantized, final = result
-        echo(_launch_score("quantized", quantized))
-        echo(_launch_score(f"final_{final.method}_exact", final))
+def run_files(folder: Path, data: Path, tokenizer: Path) -> dict[str, Path]:
+    """Every file of a whole run that keeps its own in ``folder``; shards lie in ``data`` or in folders inside it."""
+    shards = {key: data / key if (data / key).is_dir() else data for key in ("train", "val")}
+    own = {key: folder / file for key, file in RUN_FILES.items()}
+    return {**own, "data": shards["train"], "val": shards["val"], "tokenizer": tokenizer}
+
+
+def run_whole(run: Run, files: Mapping[str, Path], echo: Callable[[str], None]) -> None:
+    """Every stage in order, with the lines by which published logs are read; ranks but the first leave in between."""
+    for stage, output in zip(STAGE_FILES, _LAUNCH_OUTPUTS, strict=True):
+        if not first_process() and stage not in _LAUNCH_TOGETHER:
+            break
+        events = files[output].with_name(f"{stage}.events.jsonl")
+        result = perform(run, stage, {**files, "output": files[output], "events": events})
+        if stage == "train" and result.reason == "clock":
+            echo(f"stopping_early: wallclock_cap train_time: {1000 * result.train_s:.0f}ms step: {result.steps}")
+        elif stage == "compress":
+            codec = f"quantized+{run.recipe.quant.codec}"
+            echo(f"Code size: {run.code_bytes} bytes\nSerialized model {codec}: {result} bytes")
+            echo(f"Total submission size {codec}: {run.code_bytes + result} bytes")
+        elif stage == "float":
+            echo(_launch_score("pre-quantization post-ema", result))
+        elif stage == "evaluate":
+            echo(_launch_score("quantized", result[0]))
+            echo(_launch_score(f"final_{result[1].method}_exact", result[1]))
 
 
 def _launch_score(label: str, score: Score) -> str:

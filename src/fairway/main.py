@@ -156,6 +156,7 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
 def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians: Path, events: Path) -> None:
     """Weights and training shards to one Hessian a linear's input (safetensors, matrix names)."""
     with open_stage(run, "calibrate", events) as stage:
+        stage.ranks.barrier()  # in a whole run, the first rank has written the checkpoint just now
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
         gathered = collect(
             model,

@@ -6,7 +6,7 @@ from fairway.bundle.collect import collect
 from fairway.bundle.emit import CALL, emit, literal, sources_of
 from fairway.bundle.knowledge import Knowledge, replaced_fields
 from fairway.bundle.shrink import minified, self_extracting
-from fairway.bundle.specialise import fields_read, specialise
+from fairway.bundle.specialise import fields_read, fields_written_out, specialise
 from fairway.quant.forecast import forecast
 from fairway.recipes.load import Resolved
 from fairway.recipes.locate import dataset_name
@@ -36,13 +36,13 @@ class Bundle:
 
 def build(resolved: Resolved) -> Bundle:
     """The program of a recipe; equal recipes and equal sources give equal bytes."""
-    readable = build_readable(resolved)
-    small = minified(readable)
+    readable, written_out = build_readable(resolved)
+    small = minified(readable, written_out)
     return Bundle(readable, small, self_extracting(small))
 
 
-def build_readable(resolved: Resolved) -> str:
-    """The program as people read it."""
+def build_readable(resolved: Resolved) -> tuple[str, set[str]]:
+    """The program as people read it, and the names that its files know."""
     recipe = resolved.recipe
     call = CALL.format(
         recipe_sha256=repr(resolved.sha256),
@@ -57,4 +57,4 @@ def build_readable(resolved: Resolved) -> str:
     for name in knowledge.made:
         read[name] |= {field for one in knowledge.instances.get(name, []) for field in one.__slots__}
     head = _HEAD.format(name=recipe.name, because=recipe.lineage.because, sha256=resolved.sha256)
-    return emit(whole, head, f"RECIPE = {literal(recipe, read)}\n{call}")
+    return emit(whole, head, f"RECIPE = {literal(recipe, read)}\n{call}"), fields_written_out(sources, knowledge)

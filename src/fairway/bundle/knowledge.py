@@ -10,6 +10,7 @@ import ast
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 from fairway.spec.recipe import Recipe
@@ -39,7 +40,7 @@ class Known:
     value: Any
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Scope:
     """Names of one function: their annotations, and what they are bound to where that happens once."""
 
@@ -58,6 +59,7 @@ class Scope:
         return None if self.outer is None else self.outer.find(name)
 
 
+@lru_cache(maxsize=4096)
 def scope_of(function: Function, owner: str | None, outer: Scope | None) -> Scope:
     """Names that a function binds, not those of functions inside it."""
     scope = Scope(owner=owner, outer=outer)
@@ -413,9 +415,10 @@ def replaced_fields(trees: Sequence[ast.Module]) -> frozenset[str]:
     )
 
 
-def scoped(tree: ast.AST) -> Iterator[tuple[ast.AST, Scope | None]]:
+@lru_cache(maxsize=256)
+def scoped(tree: ast.AST) -> tuple[tuple[ast.AST, Scope | None], ...]:
     """Every node under a tree with the function it stands in; outer nodes first."""
-    return _scoped(tree, None, None)
+    return tuple(_scoped(tree, None, None))
 
 
 def _scoped(node: ast.AST, scope: Scope | None, owner: str | None) -> Iterator[tuple[ast.AST, Scope | None]]:

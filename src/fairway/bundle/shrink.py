@@ -3,25 +3,30 @@
 import ast
 import base64
 import lzma
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import python_minifier
+from python_minifier.f_string import OuterFString
+from python_minifier.module_printer import ModulePrinter
 
+from fairway.bundle.names import shortened
 from fairway.bundle.prune import reach
 
 _SOURCE_NAME = "train_gpt.min.py"
 """What tracebacks and ``inspect`` call the unpacked text; it lies in ``linecache``, for Triton reads kernels back."""
 
-_STUB = """import base64 as B,linecache as L,{codec} as Z
-S=Z.decompress(B.b85decode("{data}")).decode();N="{name}";L.cache[N]=len(S),None,S.splitlines(True),N;exec(compile(S,N,"exec"))
+_STUB = """import base64,linecache,{codec} as z
+d="{data}"
+s=z.decompress(base64.b85decode(d)).decode();n="{name}";linecache.cache[n]=len(s),None,s.splitlines(1),n;exec(compile(s,n,"exec"))
 """
 
 
-def minified(text: str) -> str:
+def minified(text: str, kept_names: Collection[str]) -> str:
     """A program without docstrings, annotations and assertions, names shortened; what is then unused is gone."""
     tree = ast.parse(text)
     tree = _Bare().visit(tree)
     _drop_unreached(tree)
+    shortened(tree, kept_names)
     small: str = python_minifier.minify(
         ast.unparse(ast.fix_missing_locations(tree)),
         remove_annotations=False,
@@ -30,7 +35,23 @@ def minified(text: str) -> str:
         hoist_literals=False,
         prefer_single_line=False,
     )
-    return small
+    return printed(ast.parse(small))
+
+
+class _Printer(ModulePrinter):  # type: ignore[misc]
+    """Prints strings as Python 3.10 reads them, on whichever Python it runs: no quote inside an f-string of the same."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        self.printer.fstring(str(OuterFString(node, pep701=False)))
+
+
+def printed(tree: ast.Module) -> str:
+    """The shortest spelling of a tree."""
+    printer = _Printer(prefer_single_line=False)
+    printer(tree)
+    text: str = printer.code
+    assert ast.dump(ast.parse(text)) == ast.dump(tree), "printing changed the program"
+    return text
 
 
 def self_extracting(text: str) -> bytes:

@@ -20,17 +20,18 @@ _ENDS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 def specialise(program: Collected, recipe: Recipe, call: str) -> Collected:
     """The program without what ``recipe`` never takes; ``call`` is the text that starts it."""
     roots = [ast.parse(call)]
-    while True:
-        for change in (_settle, _shorten_specs, _prune):
-            texts = [section.text for section in program.sections]
-            sources = [Source(text) for text in texts]
-            change(sources, recipe, roots)
-            changed = program.with_texts([source.edited() for source in sources])
-            if changed != program:
-                break
-        if changed == program:
-            return program
-        program = changed
+    sources = [Source(section.text) for section in program.sections]
+    changes = (_settle, _shorten_specs, _prune)
+    idle = 0
+    while idle < len(changes):
+        changes[0](sources, recipe, roots)
+        changes = (*changes[1:], changes[0])
+        texts = [source.edited() for source in sources]
+        idle += 1
+        for place, (source, text) in enumerate(zip(sources, texts, strict=True)):
+            if text != source.text:
+                sources[place], idle = Source(text), 0
+    return program.with_texts([source.text for source in sources])
 
 
 def _prune(sources: Sequence[Source], recipe: Recipe, roots: Sequence[ast.AST]) -> None:
@@ -256,3 +257,26 @@ def fields_read(sources: Sequence[Source], knowledge: Knowledge) -> dict[str, se
                 for name in knowledge.specs:
                     read[name] |= {keyword.arg for keyword in node.keywords if keyword.arg}
     return read
+
+
+def fields_written_out(sources: Sequence[Source], knowledge: Knowledge) -> set[str]:
+    """Names of fields that ``asdict`` may turn into keys of a file."""
+    found: set[str] = set()
+    waiting: list[str] = []
+    for source in sources:
+        for node, scope in scoped(source.tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "asdict":
+                types = knowledge.types(node.args[0], scope)
+                waiting += sorted(knowledge.defs if types is None else types)
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        definition = knowledge.defs.get(name)
+        if name in seen or not isinstance(definition, ast.ClassDef):
+            continue
+        seen.add(name)
+        for each in definition.body:
+            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
+                found.add(each.target.id)
+                waiting += [one.id for one in ast.walk(each.annotation) if isinstance(one, ast.Name)]
+    return found
