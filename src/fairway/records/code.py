@@ -33,6 +33,12 @@ def shipped_sources(package: Path | None = None) -> dict[str, bytes]:
     return {name: names[name].read_bytes() for name in sorted(names)}
 
 
+def bundle_sources() -> list[Path]:
+    """Files that the bundler reads or consists of, sorted: what it makes of a recipe depends on no others here."""
+    root = _installed_package()
+    return sorted(path for path in root.rglob("*.py") if _top(path.relative_to(root)) in SHIPPED | {"bundle"})
+
+
 def package_code() -> tuple[str, int]:
     """SHA-256 and bytes of the installed shipped modules: what a stage that the package runs says of its code.
 
