@@ -59,7 +59,7 @@ def readme(run: RunFacts, byline: Byline, track: Mapping[str, Any], *, date: str
         "## Figures",
         *(f"![{caption}]({FIGURES}/{figure_name(name)})\n\n*{caption}*" for name, caption in FIGURE_CAPTIONS.items()),
         "## Files",
-        _table(["file", "what it is"], [[f"`{name}`", what] for name, what in _FILES]),
+        markdown_table(["file", "what it is"], [[f"`{name}`", what] for name, what in _FILES]),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -232,7 +232,7 @@ def _seed_table(run: RunFacts, columns: Sequence[tuple[str, Callable[[SeedFacts]
         spreads = [(spread_of(run, of), form) for _, of, form in columns]
         rows.append(["**mean**", *(f"**{of.mean:{form}}**" for of, form in spreads)])
         rows.append(["std (n - 1)", *(_deviation(of, form) for of, form in spreads)])
-    return _table(["seed", *(title for title, _, _ in columns)], rows, numbers=True)
+    return markdown_table(["seed", *(title for title, _, _ in columns)], rows, numbers=True)
 
 
 def _deviation(of: Spread, form: str) -> str:
@@ -258,10 +258,10 @@ def _diff(run: RunFacts) -> str:
     """What differs from the parent, old and new; where the parent is not known, the keys that this recipe set."""
     if run.changes is not None and run.recipe.lineage.parents:
         rows = [[f"`{key}`", *(_side(change, side) for side in ("was", "is"))] for key, change in run.changes.items()]
-        return _table(["key", f"`{run.recipe.lineage.parents[0]}`", f"`{run.recipe.name}`"], rows)
+        return markdown_table(["key", f"`{run.recipe.lineage.parents[0]}`", f"`{run.recipe.name}`"], rows)
     table, name = plain(run.recipe), run.recipe.name
     own = [key for key in leaves(table) if run.origin.get(key) == name and key.split(".")[0] not in _NAMED_BY_FILES]
-    return _table(["key", "value"], [[f"`{key}`", f"`{value_at(table, key)}`"] for key in own])
+    return markdown_table(["key", "value"], [[f"`{key}`", f"`{value_at(table, key)}`"] for key in own])
 
 
 def _side(change: Change, side: str) -> str:
@@ -273,7 +273,7 @@ def _compliance(limits: Sequence[Limit]) -> Iterator[str]:
         [limit.what, limit.reading, _bound(limit), _amount(limit.value, limit.unit), _seed_of(limit), _mark(limit)]
         for limit in limits
     ]
-    yield _table(["what", "reading", "limit", "worst", "seed", "holds"], rows)
+    yield markdown_table(["what", "reading", "limit", "worst", "seed", "holds"], rows)
     yield (
         "`strict` is the rule as written, `precedent` what accepted records show. This table repeats the run's own"
         " numbers; the judgement, with every other rule, is `verdict.json`, and `fairway check` on this folder makes it"
@@ -310,7 +310,7 @@ def _reproduce(run: RunFacts) -> Iterator[str]:
     )
     yield f"```sh\nmake record RECIPE={run.recipe.name}\n```"
     yield _same_again(run)
-    yield _table(
+    yield markdown_table(
         ["seed", "SHA-256 of the artifact"], [[str(each.seed), f"`{each.artifact_sha256}`"] for each in run.seeds]
     )
 
@@ -327,7 +327,8 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+    """A table; with ``numbers`` every column but the first is aligned to the right."""
     rule = "--:" if numbers else "---"
     lines = [head, ["---", *[rule] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
