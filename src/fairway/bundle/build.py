@@ -37,7 +37,7 @@ class Bundle:
 def build(resolved: Resolved) -> Bundle:
     """The program of a recipe; equal recipes and equal sources give equal bytes."""
     readable, written_out = build_readable(resolved)
-    small = minified(readable, written_out)
+    small = minified(readable, resolved.recipe, written_out)
     return Bundle(readable, small, self_extracting(small))
 
 

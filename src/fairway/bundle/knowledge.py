@@ -108,6 +108,12 @@ def scope_of(function: Function, owner: str | None, outer: Scope | None) -> Scop
     for name in list(scope.items):
         if stores.count(name) > 1:
             del scope.items[name]
+    inner = [name for node in ast.walk(function) if isinstance(node, ast.Nonlocal | ast.Global) for name in node.names]
+    for name in inner:  # a function inside may bind it anew
+        if name in scope.values:
+            scope.values[name] = None
+            scope.annotations.pop(name, None)
+            scope.items.pop(name, None)
     return scope
 
 
@@ -161,6 +167,8 @@ class Knowledge:
         }
         self.absent = self.specs - self.instances.keys() - self.made
         self._changed = changed
+        self.given: dict[int, frozenset[str]] = {}
+        """Annotation of a parameter (by ``id``) to what all calls together pass, where that is known better."""
         self._attributes: dict[str, dict[str, tuple[ast.expr, Scope | None, bool]]] = {}
         for name, node in self.defs.items():
             if isinstance(node, ast.ClassDef):
@@ -202,7 +210,8 @@ class Knowledge:
         if name == "self" and here.owner is not None:
             return frozenset({here.owner})
         if name in here.annotations:
-            return self.annotated(here.annotations[name])
+            given = self.given.get(id(here.annotations[name]))
+            return self.annotated(here.annotations[name]) if given is None else given
         value = here.values[name]
         if value is not None:
             return self.types(value, here)

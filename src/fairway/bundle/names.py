@@ -33,7 +33,7 @@ def shortened(tree: ast.Module, kept_fields: Collection[str]) -> None:
     attributes, parameters = own_names(tree)
     own = attributes | parameters
     foreign = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} - attributes
-    fixed = foreign | SHARED | set(kept_fields) | _strings(tree) | _foreign_keywords(tree)
+    fixed = foreign | SHARED | set(kept_fields) | strings(tree) | _foreign_keywords(tree)
     counts = Counter(name for name in _identifiers(tree) if name in own and name not in fixed and len(name) > 1)
     counts = Counter({name: count for name, count in counts.items() if not name.startswith("__")})
     taken = set(_identifiers(tree))
@@ -72,8 +72,8 @@ def own_names(tree: ast.Module) -> tuple[set[str], set[str]]:
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             if isinstance(node.value, ast.Name) and node.value.id == "self":
                 own.add(node.attr)
-        elif isinstance(node, ast.arg):
-            parameters.add(node.arg)
+        elif isinstance(node, ast.arguments):
+            parameters.update(each.arg for each in [*node.args, *node.kwonlyargs])
     return own, parameters
 
 
@@ -93,7 +93,8 @@ def _identifiers(tree: ast.Module) -> Iterator[str]:
             yield node.asname or node.name.split(".")[0]
 
 
-def _strings(tree: ast.Module) -> set[str]:
+def strings(tree: ast.Module) -> set[str]:
+    """Every text of a program."""
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 

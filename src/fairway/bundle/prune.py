@@ -109,3 +109,29 @@ def prune(sources: Sequence[Source], roots: Iterable[ast.AST]) -> None:
                 if dead:
                     source.remove(dead, node.body)
         source.remove(gone, body)
+
+
+def drop_unreached(tree: ast.Module, *, annotations: bool) -> None:
+    """Take definitions and imports that nothing names out of a whole program."""
+    defined = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.Import, ast.ImportFrom)
+    roots = [node for node in tree.body if not isinstance(node, defined)]
+    found = reach([tree], roots, annotations=annotations)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    body: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in found.names:
+            continue
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if node.targets[0].id not in found.names:
+                continue
+        if isinstance(node, ast.ClassDef):
+            kept = [e for e in node.body if not isinstance(e, ast.FunctionDef) or id(e) in found.methods]
+            node.body = kept or [ast.Pass()]
+        body.append(node)
+    tree.body = body
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for node in list(tree.body):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            node.names = [a for a in node.names if (a.asname or a.name.split(".")[0]) in used]
+            if not node.names:
+                tree.body.remove(node)

@@ -2,15 +2,19 @@
 
 import ast
 import base64
+import bz2
 import lzma
 from collections.abc import Collection, Iterable
 
+import brotli  # type: ignore[import-untyped]
 import python_minifier
 from python_minifier.f_string import OuterFString
 from python_minifier.module_printer import ModulePrinter
 
 from fairway.bundle.names import shortened
-from fairway.bundle.prune import reach
+from fairway.bundle.optimise import optimised, positional
+from fairway.bundle.prune import drop_unreached
+from fairway.spec.recipe import Recipe
 
 _SOURCE_NAME = "train_gpt.min.py"
 """What tracebacks and ``inspect`` call the unpacked text; it lies in ``linecache``, for Triton reads kernels back."""
@@ -21,11 +25,12 @@ s=z.decompress(base64.b85decode(d)).decode();n="{name}";linecache.cache[n]=len(s
 """
 
 
-def minified(text: str, kept_names: Collection[str]) -> str:
+def minified(text: str, recipe: Recipe, kept_names: Collection[str]) -> str:
     """A program without docstrings, annotations and assertions, names shortened; what is then unused is gone."""
-    tree = ast.parse(text)
+    tree = optimised(ast.parse(text), recipe, frozenset(kept_names))
     tree = _Bare().visit(tree)
-    _drop_unreached(tree)
+    drop_unreached(tree, annotations=False)
+    positional(tree)
     shortened(tree, kept_names)
     small: str = python_minifier.minify(
         ast.unparse(ast.fix_missing_locations(tree)),
@@ -58,6 +63,8 @@ def self_extracting(text: str) -> bytes:
     """A file that unpacks ``text`` and runs it as itself: the smallest of what the codecs give."""
     data = text.encode()
     packed = [("lzma", each) for each in _lzma_forms(data)]
+    packed += [("brotli", brotli.compress(data, quality=11, lgwin=lgwin)) for lgwin in (16, 18, 22)]
+    packed.append(("bz2", bz2.compress(data, 9)))
     files = [
         _STUB.format(codec=codec, data=base64.b85encode(each).decode(), name=_SOURCE_NAME).encode()
         for codec, each in packed
@@ -127,29 +134,3 @@ class _Bare(ast.NodeTransformer):
         if isinstance(node.func, ast.Name) and node.func.id == "cast":
             return node.args[1]
         return node
-
-
-def _drop_unreached(tree: ast.Module) -> None:
-    """Definitions and imports that nothing names once annotations are gone."""
-    defined = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.Import, ast.ImportFrom)
-    roots = [node for node in tree.body if not isinstance(node, defined)]
-    found = reach([tree], roots, annotations=False)
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    body: list[ast.stmt] = []
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in found.names:
-            continue
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id not in found.names:
-                continue
-        if isinstance(node, ast.ClassDef):
-            kept = [e for e in node.body if not isinstance(e, ast.FunctionDef) or id(e) in found.methods]
-            node.body = kept or [ast.Pass()]
-        body.append(node)
-    tree.body = body
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    for node in list(tree.body):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            node.names = [a for a in node.names if (a.asname or a.name.split(".")[0]) in used]
-            if not node.names:
-                tree.body.remove(node)
