@@ -4,7 +4,7 @@
 - ``strict_json``: JSON without NaN, duplicate keys or numbers too large, and its canonical form.
 - ``schemas``: the JSON Schemas, by name.
 - ``unpack``: a self-extracting program to the program inside it, by decoding alone.
-- ``twin``: whether two texts are the same program but for what a minifier takes away.
+- ``twin``: what can be seen of whether a readable file is the source of a packed program.
 - ``sizes``: the four readings of the size rule.
 - ``artifact``: the header of a model artifact, no weight decompressed.
 - ``ledger``: the entries of a score ledger, with what breaks their chain.

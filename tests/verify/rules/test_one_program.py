@@ -1,10 +1,19 @@
+import hashlib
+
 import pytest
 
 
-def test_a_packed_file_and_its_readable_source_are_one_program(toy, said):
+def test_a_packed_file_is_unpacked_and_its_words_are_looked_up_in_the_source(toy, said):
     (finding,) = said(toy.write().judge(), "one-program")
     assert finding.verdict == "PASS" and finding.file == "train_gpt.py"
-    assert "unpacks by b85decode lzma2" in finding.message and finding.message.endswith("node for node")
+    assert "unpacks by b85decode lzma2" in finding.message
+    assert "no word that is not in train_gpt_source.py" in finding.message
+
+
+def test_a_packed_file_that_names_its_source_by_hash_is_told_so(toy, pack, said):
+    toy.code = pack(f"{toy.minified}\nX='{hashlib.sha256(toy.source.encode()).hexdigest()}'")
+    (finding,) = said(toy.write().judge(), "one-program")
+    assert finding.verdict == "PASS" and "by its hash" in finding.message
 
 
 def test_a_packed_file_that_holds_its_source_word_for_word_is_told_so(toy, pack, said):
@@ -16,20 +25,22 @@ def test_a_packed_file_that_holds_its_source_word_for_word_is_told_so(toy, pack,
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("total += len(word)", "total -= len(word)"),
-        ("return total", "return word"),
-        ("len(word)", "max(word)"),
-        ("sys.argv[1:]", "sys.argv[2:]"),
-        ("import sys", "import os as sys"),
-        ("sys.argv", "sys.path"),
+        ("sys.argv[1:]", "[]"),
+        ("print(main", "(main"),
+        ('"__main__"', '"main"'),
     ],
 )
-def test_a_source_that_does_something_else_is_for_a_person_to_look_at(toy, failing, said, old, new):
+def test_a_source_that_lacks_a_word_of_what_ran_is_for_a_person_to_look_at(toy, failing, said, old, new):
     assert old in toy.source
     toy.source = toy.source.replace(old, new)
     verdict = toy.write().judge()
     assert [(f.verdict, f.file) for f in said(verdict, "one-program")] == [("REVIEW", "train_gpt_source.py")]
     assert failing(verdict) == set()
+
+
+def test_a_source_that_is_no_python_fails(toy, failing):
+    toy.source = "def main(:\n"
+    assert failing(toy.write().judge()) == {"one-program"}
 
 
 def test_code_that_is_no_python_fails(toy, failing):
