@@ -24,7 +24,7 @@ _FILES = (
     ("recipe.json", "every value of the run and which file set it"),
     ("verdict.json", "what `fairway check` found, rule by rule"),
     ("train_gpt.py", "the file that ran, packed; its size is what counts as code"),
-    ("train_gpt_source.py", "the same program, readable"),
+    ("train_gpt_source.py", "what it was made from, readable"),
     ("requirements.txt", "what it imports"),
     (
         "data_manifest.json",
@@ -199,8 +199,8 @@ def _results(run: RunFacts) -> Iterator[str]:
 
 def _sizes(run: RunFacts) -> Iterator[str]:
     yield (
-        f"The file that ran, `{CODE}`, has {run.code_bytes:,} bytes and is what the rule counts; `{SOURCE}`, the same"
-        f" program for people, has {run.source_bytes:,}. Code and artifact of each seed in bytes, by the four ways in"
+        f"The file that ran, `{CODE}`, has {run.code_bytes:,} bytes and is what the rule counts; `{SOURCE}`, what it"
+        f" was made from, has {run.source_bytes:,}. Code and artifact of each seed in bytes, by the four ways in"
         " which the rule is read: *literal* (the file as it is), *all code* (every file of code in the folder),"
         " *claimed* (`submission.json`) and *repacked* (the program in the smallest file that the judge has seen or can"
         " make of it)."
