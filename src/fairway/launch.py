@@ -28,7 +28,7 @@ from fairway.main import (
     rotate_gptq_stage,
     train_stage,
 )
-from fairway.runtime.ranks import first_process, settings
+from fairway.runtime.ranks import close_ranks, first_process, settings
 from fairway.score.evaluate import Score
 from fairway.spec.recipe import Recipe
 
@@ -98,6 +98,8 @@ def launch(program: Program, arguments: Sequence[str]) -> int:
     except (FairwayError, OSError, MemoryError) as error:
         _launch_complain(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split()) or 'out of memory'}")
         return 2
+    finally:
+        close_ranks()
     return 0
 
 
@@ -187,8 +189,10 @@ def run_files(folder: Path, data: Path, tokenizer: Path) -> dict[str, Path]:
 def run_whole(run: Run, files: Mapping[str, Path], echo: Callable[[str], None]) -> None:
     """Every stage in order, with the lines by which published logs are read; ranks but the first leave in between."""
     for stage, output in zip(STAGE_FILES, _LAUNCH_OUTPUTS, strict=True):
-        if not first_process() and stage not in _LAUNCH_TOGETHER:
-            break
+        if stage not in _LAUNCH_TOGETHER:
+            close_ranks()
+            if not first_process():
+                break
         events = files[output].with_name(f"{stage}.events.jsonl")
         result = perform(run, stage, {**files, "output": files[output], "events": events})
         if stage == "train" and result.reason == "clock":

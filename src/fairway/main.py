@@ -29,7 +29,7 @@ from fairway.quant.hessian import collect
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
 from fairway.runtime.events import EventLog
-from fairway.runtime.ranks import Ranks, close_ranks, open_ranks
+from fairway.runtime.ranks import Ranks, open_ranks
 from fairway.runtime.seeding import set_threads
 from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, write_bytes_atomic, write_text_atomic
 from fairway.score.evaluate import Score, evaluate
@@ -72,34 +72,32 @@ class Stage:
 def open_stage(run: Run, name: str, events: Path, *, alone: bool = False) -> Iterator[Stage]:
     """Connect the ranks, open the log, and say which code runs where; the log is renamed if the stage succeeds.
 
-    Stages that have no use for other ranks run ``alone``, on the first one.
+    Stages that have no use for other ranks run ``alone``, on the first one. Ranks stay connected for the next stage;
+    whoever ran the last one calls ``close_ranks``.
     """
     opened_s = time.perf_counter()
     if run.seed < 0:
         raise DataError(f"seed must be 0 or more, got {run.seed}")
     threads = set_threads(run.recipe.train.threads)
     ranks = open_ranks(alone=alone)
-    try:
-        with EventLog(events if ranks.is_first else None, stage=name, echo=run.echo if ranks.is_first else None) as log:
-            log.emit(
-                "code",
-                sha256=run.code_sha256,
-                size_bytes=run.code_bytes,
-                recipe_sha256=run.recipe_sha256,
-                seed=run.seed,
-            )
-            log.emit(
-                "environment",
-                python=platform.python_version(),
-                torch=torch.__version__,
-                platform=f"{platform.system()} {platform.machine()}, {_processor()}",
-                threads=threads,
-                world=ranks.world,
-                device=_device_name(ranks.device),
-            )
-            yield Stage(ranks, log, opened_s)
-    finally:
-        close_ranks()
+    with EventLog(events if ranks.is_first else None, stage=name, echo=run.echo if ranks.is_first else None) as log:
+        log.emit(
+            "code",
+            sha256=run.code_sha256,
+            size_bytes=run.code_bytes,
+            recipe_sha256=run.recipe_sha256,
+            seed=run.seed,
+        )
+        log.emit(
+            "environment",
+            python=platform.python_version(),
+            torch=torch.__version__,
+            platform=f"{platform.system()} {platform.machine()}, {_processor()}",
+            threads=threads,
+            world=ranks.world,
+            device=_device_name(ranks.device),
+        )
+        yield Stage(ranks, log, opened_s)
 
 
 def _processor() -> str:

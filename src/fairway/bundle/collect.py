@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 
-from fairway.bundle.edits import Source, blocks
+from fairway.bundle.edits import Source
 
 SHAPE_LIBRARY = "jaxtyping"
 """Its annotations say shapes; the bundle keeps the tensor and forgets the shape."""
@@ -98,10 +98,10 @@ def _without_imports(text: str, imports: dict[str, set[str]]) -> str:
                     imports.setdefault(alias.asname or alias.name, set()).add(line)
     for node in gone:
         source.put(source.region(node), [])
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in shapes:
-            assert isinstance(node.slice, ast.Tuple), ast.unparse(node)
-            source.replace(node, source.segment(node.slice.elts[0]))
+    for each in ast.walk(source.tree):
+        if isinstance(each, ast.Subscript) and isinstance(each.value, ast.Name) and each.value.id in shapes:
+            assert isinstance(each.slice, ast.Tuple), ast.unparse(each)
+            source.replace(each, source.segment(each.slice.elts[0]))
     return source.edited().strip("\n") + "\n"
 
 
@@ -128,7 +128,6 @@ def _check_names(sections: Sequence[Section], imports: Mapping[str, set[str]]) -
             assert name not in imports, f"{name} is defined in {section.module} and imported elsewhere"
             assert not hasattr(builtins, name), f"{name} of {section.module} hides a builtin"
             homes[name] = section.module
-        assert next(blocks(tree), None) is not None or not section.text.strip()
     for name, lines in imports.items():
         froms = {line for line in lines if line.startswith("from") or " as " in line}
         assert len(froms) <= 1 and (not froms or len(lines) == 1), f"{name} is imported as {sorted(lines)}"

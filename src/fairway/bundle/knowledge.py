@@ -21,7 +21,7 @@ Types = frozenset[str] | None
 Function = ast.FunctionDef | ast.Lambda
 
 _OTHER = "object"
-_OPERATORS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Is: operator.is_,
@@ -31,6 +31,7 @@ _OPERATORS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+"""Those whose result constants settle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,8 +320,8 @@ class Knowledge:
     def _known_comparison(self, node: ast.Compare, scope: Scope | None) -> Known | None:
         compare, right = type(node.ops[0]), node.comparators[0]
         a, b = self.known(node.left, scope), self.known(right, scope)
-        if a is not None and b is not None and compare in _OPERATORS:
-            return Known(_OPERATORS[compare](a.value, b.value))
+        if a is not None and b is not None and compare in COMPARISONS:
+            return Known(COMPARISONS[compare](a.value, b.value))
         if compare in (ast.Is, ast.IsNot) and isinstance(right, ast.Constant) and right.value is None:
             types = self.types(node.left, scope)
             if types is not None and types and ("None" not in types or types == {"None"}):

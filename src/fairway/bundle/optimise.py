@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairway.bundle.knowledge import Knowledge, Known, is_pure, replaced_fields, scoped
+from fairway.bundle.knowledge import COMPARISONS, Knowledge, Known, is_pure, replaced_fields, scoped
 from fairway.bundle.names import SHARED, strings
 from fairway.bundle.prune import drop_unreached
 from fairway.spec.recipe import Recipe
@@ -153,9 +153,9 @@ class _Fold(ast.NodeTransformer):
     def visit_Compare(self, node: ast.Compare) -> Any:
         """What a comparison of constants says."""
         self.generic_visit(node)
-        known = _constant(node.left), _constant(node.comparators[0])
-        if len(node.ops) == 1 and known[0] is not None and known[1] is not None:
-            return ast.Constant(eval(compile(ast.Expression(ast.fix_missing_locations(node)), "", "eval"), {}))  # noqa: S307
+        left, right, compare = _constant(node.left), _constant(node.comparators[0]), type(node.ops[0])
+        if len(node.ops) == 1 and left is not None and right is not None and compare in COMPARISONS:
+            return ast.Constant(COMPARISONS[compare](left.value, right.value))
         return node
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
@@ -169,7 +169,7 @@ class _Fold(ast.NodeTransformer):
                     value = ast.Constant(f"{known.value}")
             before = values[-1] if values else None
             if isinstance(value, ast.Constant) and isinstance(before, ast.Constant):
-                values[-1] = ast.Constant(before.value + value.value)
+                values[-1] = ast.Constant(str(before.value) + str(value.value))
             else:
                 values.append(value)
         node.values = values
@@ -468,9 +468,9 @@ def _drop_unread(tree: ast.Module, calls: Calls, written_out: frozenset[str]) ->
                 call.keywords = [keyword for keyword in call.keywords if keyword.arg != name]
     for node in tree.body:
         seen = read if not isinstance(node, ast.ClassDef) else (read - own.keys()) | own_reads(node, own)
-        for each in ast.walk(node):
-            if isinstance(each, ast.FunctionDef):
-                _drop_unread_in(each, seen)
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.FunctionDef):
+                _drop_unread_in(inner, seen)
 
 
 def _private_reads(tree: ast.Module) -> dict[str, set[str]]:

@@ -44,7 +44,7 @@ def minified(text: str, recipe: Recipe, kept_names: Collection[str]) -> str:
 
 
 class _Printer(ModulePrinter):  # type: ignore[misc]
-    """Prints strings as Python 3.10 reads them, on whichever Python it runs: no quote inside an f-string of the same."""
+    """Prints f-strings as Python 3.10 reads them, whichever Python prints: no quote inside a pair of the same."""
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         self.printer.fstring(str(OuterFString(node, pep701=False)))

@@ -130,8 +130,10 @@ def _settle_choice(source: Source, node: ast.IfExp, scope: Scope | None, knowled
 
 def _enclosed(source: Source, node: ast.expr) -> str:
     text = source.segment(node)
-    simple = (ast.Name, ast.Attribute, ast.Constant, ast.Call, ast.Subscript, ast.List, ast.Dict, ast.Set, ast.Tuple)
-    simple = (*simple, ast.ListComp, ast.DictComp, ast.SetComp)
+    simple = (
+        *(ast.Name, ast.Attribute, ast.Constant, ast.Call, ast.Subscript, ast.Tuple),
+        *(ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp),
+    )
     return text if isinstance(node, simple) else f"({text})"
 
 
@@ -163,7 +165,7 @@ def _settle_match(source: Source, node: ast.Match, scope: Scope | None, knowledg
         assert last is not None
         if name in knowledge.absent or (types is not None and types and types <= knowledge.specs and name not in types):
             source.put(Region(pattern.lineno, last), [])
-        elif types == {name} and len(node.cases) == 1 and not pattern.patterns and not pattern.kwd_patterns:
+        elif types == frozenset({name}) and len(node.cases) == 1 and not pattern.patterns and not pattern.kwd_patterns:
             source.unwrap(Region(node.lineno, node.end_lineno), Region(pattern.lineno + 1, last), node.col_offset)
 
 

@@ -1,5 +1,6 @@
 """A resolved recipe and a seed to a Run, and the options that all stages share."""
 
+import atexit
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from fairway.main import Run
 from fairway.quant.forecast import forecast
 from fairway.recipes.load import read_resolved
 from fairway.records.code import package_code
+from fairway.runtime.ranks import close_ranks
 
 RecipeFile = Annotated[Path, typer.Argument(help="A resolved recipe: recipe.json.", metavar="RECIPE.json")]
 Seed = Annotated[int, typer.Option(help="Seed of this run.")]
@@ -21,6 +23,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="What to write.")]
 def open_run(recipe: Path, seed: int) -> Run:
     """One seed of the recipe in ``recipe``, carried out by the shipped code as it is installed."""
     resolved = read_resolved(recipe)
+    atexit.register(close_ranks)
     code_sha256, code_bytes = package_code()
     return Run(
         recipe=resolved.recipe,

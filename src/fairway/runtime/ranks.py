@@ -121,7 +121,8 @@ def open_ranks(device: str | None = None, *, alone: bool = False, timeout_s: flo
 
     ``device`` None takes CUDA where there is a GPU. With ``alone`` this process works by itself, whoever else was
     started. Ranks on CPU talk through gloo, on GPU through NCCL; a partner that is silent for ``timeout_s`` seconds
-    raises.
+    raises. Ranks that are connected stay so until ``close_ranks``: to connect anew, some would find the addresses of
+    the last time.
     """
     names = () if alone else ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     present = {name for name in names if os.environ.get(name)}
@@ -140,7 +141,7 @@ def open_ranks(device: str | None = None, *, alone: bool = False, timeout_s: flo
             raise FairwayError(f"device {device!r} was asked for, but this machine has no usable GPU")
         place = torch.device("cuda", local if place.index is None else place.index)
         torch.cuda.set_device(place)
-    if world > 1:
+    if world > 1 and not dist.is_initialized():
         backend = "nccl" if place.type == "cuda" else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(seconds=timeout_s))
     return Ranks(rank=rank, world=world, device=place)
