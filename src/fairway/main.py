@@ -25,19 +25,18 @@ from fairway.errors import DataError
 from fairway.model.banks import bank
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
-from fairway.quant.forecast import forecast
 from fairway.quant.hessian import collect
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
 from fairway.runtime.events import EventLog
-from fairway.runtime.ranks import Ranks, close_ranks, open_ranks
+from fairway.runtime.ranks import Ranks, open_ranks
 from fairway.runtime.seeding import set_threads
 from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, write_bytes_atomic, write_text_atomic
 from fairway.score.evaluate import Score, evaluate
 from fairway.spec.model import Loops
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, save_model
-from fairway.train.loop import train
+from fairway.train.loop import TrainResult, train
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +45,8 @@ class Run:
 
     recipe: Recipe
     recipe_sha256: str
+    forecast_bytes: int
+    """Size of the artifact as the recipe lets it be expected."""
     seed: int
     code_sha256: str
     code_bytes: int
@@ -68,34 +69,35 @@ class Stage:
 
 
 @contextmanager
-def open_stage(run: Run, name: str, events: Path) -> Iterator[Stage]:
-    """Connect the ranks, open the log, and say which code runs where; the log is renamed if the stage succeeds."""
+def open_stage(run: Run, name: str, events: Path, *, alone: bool = False) -> Iterator[Stage]:
+    """Connect the ranks, open the log, and say which code runs where; the log is renamed if the stage succeeds.
+
+    Stages that have no use for other ranks run ``alone``, on the first one. Ranks stay connected for the next stage;
+    whoever ran the last one calls ``close_ranks``.
+    """
     opened_s = time.perf_counter()
     if run.seed < 0:
         raise DataError(f"seed must be 0 or more, got {run.seed}")
     threads = set_threads(run.recipe.train.threads)
-    ranks = open_ranks()
-    try:
-        with EventLog(events if ranks.is_first else None, stage=name, echo=run.echo if ranks.is_first else None) as log:
-            log.emit(
-                "code",
-                sha256=run.code_sha256,
-                size_bytes=run.code_bytes,
-                recipe_sha256=run.recipe_sha256,
-                seed=run.seed,
-            )
-            log.emit(
-                "environment",
-                python=platform.python_version(),
-                torch=torch.__version__,
-                platform=f"{platform.system()} {platform.machine()}, {_processor()}",
-                threads=threads,
-                world=ranks.world,
-                device=_device_name(ranks.device),
-            )
-            yield Stage(ranks, log, opened_s)
-    finally:
-        close_ranks()
+    ranks = open_ranks(alone=alone)
+    with EventLog(events if ranks.is_first else None, stage=name, echo=run.echo if ranks.is_first else None) as log:
+        log.emit(
+            "code",
+            sha256=run.code_sha256,
+            size_bytes=run.code_bytes,
+            recipe_sha256=run.recipe_sha256,
+            seed=run.seed,
+        )
+        log.emit(
+            "environment",
+            python=platform.python_version(),
+            torch=torch.__version__,
+            platform=f"{platform.system()} {platform.machine()}, {_processor()}",
+            threads=threads,
+            world=ranks.world,
+            device=_device_name(ranks.device),
+        )
+        yield Stage(ranks, log, opened_s)
 
 
 def _processor() -> str:
@@ -128,7 +130,7 @@ def training_batches(recipe: Recipe, train_folder: Path, ranks: Ranks) -> Packed
     )
 
 
-def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path) -> None:
+def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path) -> TrainResult:
     """Training shards to averaged weights (safetensors, bank names)."""
     with open_stage(run, "train", events) as stage:
         spec = run.recipe.model
@@ -146,11 +148,13 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
         )
         if stage.ranks.is_first:
             save_model(checkpoint, model, {"seed": str(run.seed), "steps": str(result.steps)})
+        return result
 
 
 def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians: Path, events: Path) -> None:
     """Weights and training shards to one Hessian a linear's input (safetensors, matrix names)."""
     with open_stage(run, "calibrate", events) as stage:
+        stage.ranks.barrier()  # in a whole run, the first rank has written the checkpoint just now
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
         gathered = collect(
             model,
@@ -167,16 +171,16 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
 
 def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: Path, events: Path) -> None:
     """Weights and Hessians to integers, steps and kept tensors (safetensors)."""
-    with open_stage(run, "rotate_gptq", events) as stage:
+    with open_stage(run, "rotate_gptq", events, alone=True) as stage:
         model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
         gathered, _ = load_tensors(hessians)
         save_quantized(quantized, rotate_gptq(model, gathered, run.recipe.quant, stage.log))
         stage.log.emit("done", seconds=stage.seconds)
 
 
-def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -> None:
-    """Integers to the artifact: the bytes that the size rule counts."""
-    with open_stage(run, "compress", events) as stage:
+def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -> int:
+    """Integers to the artifact, whose size the rule counts and this returns."""
+    with open_stage(run, "compress", events, alone=True) as stage:
         extra = {"recipe_sha256": run.recipe_sha256, "seed": run.seed}
         data = pack(load_quantized(quantized), run.recipe.quant, extra, stage.log)
         write_bytes_atomic(artifact, data)
@@ -184,19 +188,20 @@ def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -
             "done",
             artifact_bytes=len(data),
             artifact_sha256=sha256_file(artifact),
-            forecast_bytes=forecast(run.recipe).total_bytes,
+            forecast_bytes=run.forecast_bytes,
             seconds=stage.seconds,
         )
+        return len(data)
 
 
 def evaluate_stage(
     run: Run, val_folder: Path, tokenizer: Path, *, artifact: Path, scores: Path, ledger: Path, events: Path
-) -> None:
-    """Artifact and validation shards to the score; nothing else is read.
+) -> list[Score]:
+    """Artifact and validation shards to the scores; nothing else is read.
 
     The quantized weights are scored as they are, then with the recipe's method, which writes the ledger.
     """
-    with open_stage(run, "evaluate", events) as stage:
+    with open_stage(run, "evaluate", events, alone=True) as stage:
         artifact_sha256 = sha256_file(artifact)
         model = restore_artifact(run, artifact, stage.ranks.device)
         tokens_N, bytes_N = validation(val_folder, tokenizer)
@@ -231,13 +236,14 @@ def evaluate_stage(
         )
         write_scores(scores, [quantized, final], artifact_sha256)
         stage.log.emit("done", seconds=stage.seconds)
+        return [quantized, final]
 
 
 def evaluate_float_stage(
     run: Run, val_folder: Path, tokenizer: Path, *, checkpoint: Path, scores: Path, events: Path
-) -> None:
+) -> Score:
     """Weights before quantization to a diagnostic score: what rounding costs is told against it."""
-    with open_stage(run, "float", events) as stage:
+    with open_stage(run, "float", events, alone=True) as stage:
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
         tokens_N, bytes_N = validation(val_folder, tokenizer)
         score = evaluate(
@@ -255,6 +261,7 @@ def evaluate_float_stage(
         )
         write_scores(scores, [score], sha256_file(checkpoint))
         stage.log.emit("done", seconds=stage.seconds)
+        return score
 
 
 def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from fairway.recipes.load import Resolved, digest, leaves, plain, write_resolved
-from fairway.records.code import code_archive
 from fairway.records.submission import Byline
 from fairway.spec.data import DataSpec
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
@@ -23,8 +22,25 @@ from fairway.spec.recipe import Lineage, Recipe
 from fairway.spec.roles import matrix_name, role_of
 from fairway.spec.score import DocumentLora, Flat, PhasedSgd, ScoreSpec
 from fairway.spec.train import LateReplay, TrainSpec
+from fairway.verify.unpack import repacked
 
 STEPS, LAYERS, CHUNK = 300, 6, 32
+SOURCE = '''"""A stand-in for a bundle."""
+
+import json
+import sys
+
+import numpy as np
+import torch
+
+
+def main(words: list[str]) -> None:
+    """Print what it is given, and what that weighs."""
+    print(json.dumps(words), torch.tensor(np.ones(len(words))).sum())
+
+
+main(sys.argv[1:])
+'''
 PARTS = {"q": (128, 128), "k": (64, 128), "v": (64, 128), "o": (128, 128), "up": (384, 128), "down": (128, 384)}
 BITS = {"embedding": 7, "control": 16}
 
@@ -95,6 +111,7 @@ class World:
     recipe: Recipe
     lengths: list[int]
     code: bytes
+    source: str
 
     @property
     def recipe_json(self) -> Path:
@@ -128,12 +145,20 @@ def make_world(root: Path, seeds: tuple[int, ...] = (1, 2, 3)) -> World:
     dice = random.Random(5)
     recipe = small_recipe(seeds)
     lengths = [min(1500, max(9, int(dice.lognormvariate(5.3, 0.8)))) for _ in range(recipe.data.val_docs)]
-    world = World(root, recipe, lengths, code_archive())
+    world = World(root, recipe, lengths, repacked(SOURCE), SOURCE)
     changed = ("name", "lineage", "quant.mlp.clip_sigmas", "score.method.lora.rank")
     origin = {key: "pond" if key.startswith(changed) else "pocket" for key in leaves(plain(recipe))}
-    resolved = Resolved(recipe, origin, digest(recipe))
+    changes = {
+        "model.loops.extra": {"is": 2},
+        "quant.mlp.clip_sigmas": {"was": 20.0, "is": 12.0},
+        "score.method.lora.rank": {"was": 96, "is": 8},
+        "score.stride": {"was": 64},
+    }
+    resolved = Resolved(recipe, origin, digest(recipe), changes=changes)
     world.results.mkdir(parents=True)
     write_resolved(resolved, world.recipe_json)
+    (world.results / "train_gpt.py").write_bytes(world.code)
+    (world.results / "train_gpt_source.py").write_text(world.source, encoding="utf-8")
     write_data(world)
     for seed in seeds:
         write_seed(world, seed, resolved.sha256)
@@ -387,7 +412,7 @@ def world(template: World, tmp_path: Path) -> World:
     """A run of three seeds, complete and without contradiction."""
     root = tmp_path / "world"
     shutil.copytree(template.root, root)
-    return World(root, template.recipe, template.lengths, template.code)
+    return World(root, template.recipe, template.lengths, template.code, template.source)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ SEED_FILES = {f"seed{seed}/{name}" for seed in (1, 2, 3) for name in ("artifact.
 FIGURES = {"loss_curves", "bytes_by_role", "error_by_tensor", "bpb_along_evaluation", "score_by_length"}
 RECORD_FILES = (
     {"README.md", "submission.json", "requirements.txt", "recipe.json", "data_manifest.json", "documents.tsv"}
-    | {"code.tar.xz", "SHA256SUMS"}
+    | {"train_gpt.py", "train_gpt_source.py", "SHA256SUMS"}
     | {f"train_seed{seed}.log" for seed in (1, 2, 3)}
     | {f"figures/{name}.png" for name in FIGURES}
     | SEED_FILES
@@ -37,12 +37,9 @@ def sketch_figures(_: RunFacts, folder: Path, *, cap_bytes: int | None) -> list[
 
 
 @pytest.fixture
-def make(
-    byline: Byline, pocket_track: dict[str, Any], template: Any, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Path]:
-    """``assemble`` with everything given but the world, with sketches for figures and the code that ran installed."""
+def make(byline: Byline, pocket_track: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """``assemble`` with everything given but the world, with sketches for figures."""
     monkeypatch.setattr(assembling, "write_figures", sketch_figures)
-    monkeypatch.setattr(assembling, "code_archive", lambda: template.code)
 
     def call(world: Any, **changed: Any) -> Path:
         arguments: dict[str, Any] = {"date": "2026-04-22", "slug": "pond", "byline": byline, **changed}
@@ -76,7 +73,9 @@ def test_evidence_is_copied_byte_for_byte_and_stages_follow_their_order(world: A
     assert found["recipe.json"] == world.recipe_json.read_bytes()
     assert found["data_manifest.json"] == (world.data / "manifest.json").read_bytes()
     assert found["documents.tsv"] == (world.data / "documents.tsv").read_bytes()
-    assert found["code.tar.xz"] == world.code
+    assert found["train_gpt.py"] == world.code
+    assert found["train_gpt_source.py"] == world.source.encode()
+    assert [line.split("==")[0] for line in found["requirements.txt"].decode().splitlines()][-2:] == ["numpy", "torch"]
     for seed in (1, 2, 3):
         folder = world.seed_folder(seed)
         assert found[f"seed{seed}/artifact.bin"] == (folder / "artifact.bin").read_bytes()
@@ -158,11 +157,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert not list(world.records.iterdir())
 
 
-def test_code_that_is_not_what_ran_is_not_shipped(
-    world: Any, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(assembling, "code_archive", lambda: b"other code")
-    with pytest.raises(FairwayError, match=r"train\.events\.jsonl: ran code .* installed is .* run the recipe again"):
+def test_code_that_is_not_what_ran_is_not_shipped(world: Any, make: Callable[..., Path]) -> None:
+    (world.results / "train_gpt.py").write_bytes(world.code + b"\n")
+    with pytest.raises(FairwayError, match=r"train\.events\.jsonl: ran code .*train_gpt\.py is .*; a record ships"):
+        make(world)
+    (world.results / "train_gpt.py").unlink()
+    with pytest.raises(FairwayError, match=r"train_gpt\.py: cannot be read: .*; `fairway bundle` writes it"):
         make(world)
     assert not world.records.exists()
 

@@ -1,15 +1,12 @@
 import importlib.metadata
 import importlib.resources
-import io
-import os
-import shutil
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from fairway.errors import FairwayError
-from fairway.records.code import SHIPPED, WORKSHOP, code_archive, pack_code, requirements, shipped_sources
+from fairway.records import code
+from fairway.records.code import SHIPPED, WORKSHOP, package_code, requirements, shipped_sources
 
 
 def installed() -> Path:
@@ -22,39 +19,15 @@ def test_every_module_of_the_package_is_either_shipped_or_workshop() -> None:
     assert not SHIPPED & WORKSHOP
 
 
-def test_the_archive_unpacks_to_exactly_the_shipped_sources() -> None:
+def test_the_package_is_named_by_shipped_code_and_not_by_the_workshop(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = shipped_sources()
-    with tarfile.open(fileobj=io.BytesIO(code_archive()), mode="r:xz") as tar:
-        members = tar.getmembers()
-        unpacked = {member.name: tar.extractfile(member).read() for member in members}  # type: ignore[union-attr]
-    assert unpacked == sources
-    assert [member.name for member in members] == sorted(sources)
-    assert {(member.mtime, member.uid, member.gid, member.uname, member.gname) for member in members} == {
-        (0, 0, 0, "", "")
-    }
-    for name, source in unpacked.items():
-        assert (installed().parent / name).read_bytes() == source
     assert {name.split("/")[1].removesuffix(".py") for name in sources} <= SHIPPED
-
-
-def test_the_archive_does_not_depend_on_times_owners_or_the_order_of_files(tmp_path: Path) -> None:
-    copy = tmp_path / "fairway"
-    shutil.copytree(installed(), copy)
-    for path in copy.rglob("*.py"):
-        os.utime(path, (1, 1))
-        path.chmod(0o600)
-    sources = shipped_sources(copy)
-    backwards = dict(reversed(sources.items()))
-    assert pack_code(backwards) == code_archive()
-
-
-def test_the_archive_changes_with_shipped_code_and_not_with_the_workshop(tmp_path: Path) -> None:
-    copy = tmp_path / "fairway"
-    shutil.copytree(installed(), copy)
-    (copy / "records" / "layout.py").write_text("# other\n", encoding="utf-8")
-    assert pack_code(shipped_sources(copy)) == code_archive()
-    (copy / "errors.py").write_text("# other\n", encoding="utf-8")
-    assert pack_code(shipped_sources(copy)) != code_archive()
+    assert all((installed().parent / name).read_bytes() == source for name, source in sources.items())
+    before = package_code()
+    assert before == package_code() and before[1] == sum(map(len, sources.values()))
+    name = next(iter(sources))
+    monkeypatch.setattr(code, "shipped_sources", lambda: {**sources, name: sources[name] + b"\n"})
+    assert package_code() != before
 
 
 def test_requirements_pin_what_is_imported_from_outside_and_nothing_else() -> None:
@@ -69,3 +42,10 @@ def test_requirements_pin_what_is_imported_from_outside_and_nothing_else() -> No
 def test_an_import_that_nothing_installed_provides_is_named() -> None:
     with pytest.raises(FairwayError, match="imports no_such_module, which no installed distribution provides"):
         requirements({"fairway/a.py": b"import no_such_module\n"})
+
+
+def test_a_compiler_is_asked_for_where_the_program_compiles() -> None:
+    line = "# system package: a C compiler (torch.compile calls it)"
+    compiling = requirements({"a.py": b"import re, torch\nf = torch.compile(len)\n"})
+    assert compiling.splitlines()[0] == line
+    assert line not in requirements({"a.py": b"import re, torch\nf = re.compile(len)\n"})

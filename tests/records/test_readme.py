@@ -43,7 +43,6 @@ def test_the_table_of_results_holds_every_seed_s_numbers_mean_and_deviation(
             f"{seed.final.loss_nats:.5f}",
             f"{seed.artifact_bytes:,}",
             f"{seed.forecast_bytes:,}",
-            f"{seed.artifact_bytes + run.code_bytes:,}",
             str(seed.steps),
         ]
     finals = [seed.final.bpb for seed in run.seeds]
@@ -55,28 +54,64 @@ def test_every_table_has_as_many_cells_in_each_row_as_in_its_head(
     run: RunFacts, byline: Byline, pocket_track: dict[str, Any]
 ) -> None:
     found = tables(readme(run, byline, pocket_track, date="2026-04-22"))
-    assert len(found) == 7
+    assert len(found) == 8
     for table in found:
         assert {len(row) for row in table} == {len(table[0])}
 
 
-def test_changes_are_the_keys_that_this_recipe_set_with_their_values_and_reason(
+def test_changes_are_old_and_new_values_beside_the_parent_s_with_the_reason(
     run: RunFacts, byline: Byline, pocket_track: dict[str, Any]
 ) -> None:
     text = readme(run, byline, pocket_track, date="2026-04-22")
-    changes = tables(text)[3]
-    assert changes == [["key", "value"], ["`quant.mlp.clip_sigmas`", "`12.0`"], ["`score.method.lora.rank`", "`8`"]]
+    assert tables(text)[4] == [
+        ["key", "`pocket`", "`pond`"],
+        ["`model.loops.extra`", "none", "`2`"],
+        ["`quant.mlp.clip_sigmas`", "`20.0`", "`12.0`"],
+        ["`score.method.lora.rank`", "`96`", "`8`"],
+        ["`score.stride`", "`64`", "none"],
+    ]
     assert "`pond` changes `pocket`: wider clips keep the tails of the MLP" in text
     assert "`pond` < `pocket` < `baseline`" in text
 
 
+def test_where_the_parent_is_not_known_the_keys_that_the_recipe_set_are_told(
+    run: RunFacts, byline: Byline, pocket_track: dict[str, Any]
+) -> None:
+    alone = replace(run, changes=None)
+    changes = tables(readme(alone, byline, pocket_track, date="2026-04-22"))[4]
+    assert changes == [["key", "value"], ["`quant.mlp.clip_sigmas`", "`12.0`"], ["`score.method.lora.rank`", "`8`"]]
+
+
+def test_the_four_readings_of_the_size_rule_are_told_for_every_seed(
+    run: RunFacts, byline: Byline, pocket_track: dict[str, Any]
+) -> None:
+    size = tables(readme(run, byline, pocket_track, date="2026-04-22"))[3]
+    assert size[0] == ["seed", "artifact bytes", "literal", "all code", "claimed", "repacked"]
+    for row, seed in zip(size[1:], run.seeds, strict=False):
+        literal = seed.artifact_bytes + run.code_bytes
+        totals = [literal, literal + run.source_bytes, literal, seed.artifact_bytes + run.repacked_bytes]
+        assert row == [str(seed.seed), f"{seed.artifact_bytes:,}", *(f"{total:,}" for total in totals)]
+    packed_away = tables(readme(replace(run, repacked_bytes=None), byline, pocket_track, date="2026-04-22"))[3]
+    assert packed_away[0] == size[0][:-1]
+
+
+def test_one_command_runs_a_seed_and_one_makes_the_record(
+    run: RunFacts, byline: Byline, pocket_track: dict[str, Any]
+) -> None:
+    text = readme(run, byline, pocket_track, date="2026-04-22")
+    assert re.findall(r"```sh\n(.*)\n```", text) == [
+        "SEED=1 DATA_PATH=data TOKENIZER_PATH=data/tokenizer.model python train_gpt.py",
+        "make record RECIPE=pond",
+    ]
+
+
 def test_a_limit_that_does_not_hold_is_marked(run: RunFacts, byline: Byline, pocket_track: dict[str, Any]) -> None:
     def marks() -> list[str]:
-        return [row[-1] for row in tables(readme(run, byline, pocket_track, date="2026-04-22"))[4][1:]]
+        return [row[-1] for row in tables(readme(run, byline, pocket_track, date="2026-04-22"))[5][1:]]
 
     assert set(marks()) == {"yes"}
     pocket_track["size"]["cap_bytes"] = 1000
-    assert marks() == ["**no**", *["yes"] * 5]
+    assert marks() == ["**no**", "**no**", *["yes"] * 5]
 
 
 def test_the_artifact_hashes_and_all_figures_are_in_it(
@@ -101,7 +136,9 @@ def test_a_root_recipe_of_one_seed_with_nothing_switched_on_reads_well(
         quant=replace(whole.quant, rounding=Nearest(), rotation=NoRotation()),
         score=replace(whole.score, method=Sliding(stride=64)),
     )
-    text = readme(replace(run, recipe=recipe, seeds=run.seeds[:1]), byline, pocket_track, date="2026-04-22")
+    text = readme(
+        replace(run, recipe=recipe, changes=None, seeds=run.seeds[:1]), byline, pocket_track, date="2026-04-22"
+    )
     assert "`pond` is the root of its line: a beginning" in text
     assert "(one seed)" in text
     assert "(embedding) by rounding to nearest" in text

@@ -3,8 +3,10 @@
 Nothing of the package that is judged is used here either: the bytes come from this file alone.
 """
 
+import base64
 import hashlib
 import json
+import lzma
 import math
 import random
 import statistics
@@ -35,6 +37,37 @@ VAL_DOCUMENTS = ((6, 13), (4, 7), (8, 21))
 """Tokens with BOS, and bytes of text."""
 TRAIN_DOCUMENTS = ((9, 30), (5, 12), (3, 4), (7, 16))
 TARGETS = sum(tokens for tokens, _ in VAL_DOCUMENTS) - 1
+
+
+SOURCE = '''"""A program that scores nothing."""
+
+import sys
+
+
+def main(words: list[str]) -> int:
+    """Count words, twice over."""
+    total: int = 0
+    for word in words:
+        total += len(word)
+    return total
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1:]))
+'''
+MINIFIED = """import sys
+def a(b):
+\tc=0
+\tfor d in b:c+=len(d)
+\treturn c
+if __name__=='__main__':print(a(sys.argv[1:]))"""
+
+
+def self_extracting(program: str) -> bytes:
+    """A stub as the bundler may write it: raw LZMA2 in base85."""
+    packed = lzma.compress(program.encode(), lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 9}])
+    stub = "import lzma,base64\nexec(lzma.decompress(base64.b85decode({!r}),3,None,[dict(id=33)]))\n"
+    return stub.format(base64.b85encode(packed).decode()).encode()
 
 
 def canonical(value: Any) -> str:
@@ -140,7 +173,9 @@ class Toy:
         self.leaderboard = parent / "records" / "leaderboard.jsonl"
         self.track = toy_track()
         self.seeds = seeds
-        self.code = random.Random(5).randbytes(700)
+        self.source = SOURCE
+        self.minified = MINIFIED
+        self.code = self_extracting(MINIFIED)
         self.recipe: dict[str, Any] = {
             "name": "toy",
             "track": "toy",
@@ -394,7 +429,8 @@ class Toy:
         self.put("recipe.json", json.dumps({"recipe": self.recipe, "origin": {}, "sha256": self.recipe_sha256}))
         self.put("data_manifest.json", json.dumps(self.manifest()))
         self.put("documents.tsv", self.table())
-        self.put("code.tar.xz", self.code)
+        self.put("train_gpt.py", self.code)
+        self.put("train_gpt_source.py", self.source)
         self.put("figures/loss.png", b"\x89PNG made up")
         for seed in self.seeds:
             self.put(f"train_seed{seed}.log", self.log(seed))
@@ -438,6 +474,7 @@ class Toy:
         for stage in STAGES:
             lines = [json.dumps(event) + "\n" for event in self.events(seed) if event["stage"] == stage]
             (run / f"{stage}.events.jsonl").write_text("".join(lines))
+        (results / "train_gpt.py").write_bytes(self.code)
         recipe = results / "recipe.json"
         recipe.write_text(json.dumps({"recipe": self.recipe, "origin": {}, "sha256": self.recipe_sha256}))
         (data / "val").mkdir(parents=True)
@@ -448,7 +485,7 @@ class Toy:
 
     def judge_run(self, seed: int) -> Verdict:
         run, recipe, data = self.write_run(seed)
-        return verify_seed(run, self.track, recipe=recipe, data=data)
+        return verify_seed(run, self.track, recipe=recipe, data=data, code=recipe.with_name("train_gpt.py"))
 
 
 @pytest.fixture
@@ -467,6 +504,12 @@ def make_toy() -> type[Toy]:
 def rechain() -> Callable[[list[dict[str, Any]]], str]:
     """Ledger entries to a file whose hashes are right again."""
     return chained
+
+
+@pytest.fixture
+def pack() -> Callable[[str], bytes]:
+    """A program to a file that unpacks itself."""
+    return self_extracting
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_every_finding_names_its_rule_and_where_the_rule_is_written(toy):
 
 
 def test_ids_of_rules_are_distinct_and_each_rule_says_why(toy):
-    assert len({rule.id for rule in RULES}) == len(RULES) == 14
+    assert len({rule.id for rule in RULES}) == len(RULES) == 15
     assert all(rule.why and rule.source for rule in RULES)
 
 
@@ -89,21 +89,23 @@ def test_a_run_folder_of_another_name_is_a_mistake_of_the_caller(toy):
     other = run.with_name("seven")
     run.rename(other)
     with pytest.raises(DataError, match="seed<N>"):
-        verify_seed(other, toy.track, recipe=recipe, data=data)
+        verify_seed(other, toy.track, recipe=recipe, data=data, code=recipe.with_name("train_gpt.py"))
 
 
 def test_a_run_folder_without_its_recipe_and_data_is_judged_as_far_as_it_goes(toy, failing):
     run, recipe, data = toy.write_run(7)
     recipe.unlink()
     shutil.rmtree(data)
-    verdict = verify_seed(run, toy.track, recipe=recipe, data=data)
+    verdict = verify_seed(run, toy.track, recipe=recipe, data=data, code=recipe.with_name("train_gpt.py"))
     assert verdict.crashes == () and failing(verdict) == {"complete"}
 
 
 def test_scored_tokens_that_are_not_those_of_the_shards_fail(toy, failing):
     run, recipe, data = toy.write_run(7)
     (data / "val" / "fineweb_val_000000.bin").write_bytes(bytes(1024) + toy.val_tokens[:-2] + b"\0\0")
-    assert failing(verify_seed(run, toy.track, recipe=recipe, data=data)) == {"bytes-recounted"}
+    assert failing(verify_seed(run, toy.track, recipe=recipe, data=data, code=recipe.with_name("train_gpt.py"))) == {
+        "bytes-recounted"
+    }
 
 
 FILES = (

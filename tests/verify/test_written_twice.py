@@ -11,7 +11,17 @@ from fairway.verify.facts import log_name
 
 
 def test_names_of_files_and_stages_are_those_of_the_layout_of_records():
-    for name in ("RECIPE", "README", "SUBMISSION", "REQUIREMENTS", "MANIFEST", "DOCUMENTS", "CODE", "CHECKSUMS"):
+    for name in (
+        "RECIPE",
+        "README",
+        "SUBMISSION",
+        "REQUIREMENTS",
+        "MANIFEST",
+        "DOCUMENTS",
+        "CODE",
+        "SOURCE",
+        "CHECKSUMS",
+    ):
         assert getattr(facts, name) == getattr(layout, name)
     for name in ("VERDICT", "ARTIFACT", "LEDGER", "EVENTS", "STAGES"):
         assert getattr(facts, name) == getattr(layout, name)

@@ -32,10 +32,25 @@ case $verb in
     for name in loss_curves bytes_by_role error_by_tensor bpb_along_evaluation score_by_length; do
       echo "$name" > "$out/$name.png"
     done ;;
+  bundle) for name in train_gpt.py train_gpt_source.py; do cp stand_in.py "$out/$name"; done ;;
   record) mkdir -p "$out/today" && echo "$out/today" ;;
   recipe) grep -v '^#' workflow/recipes/tiny.toml > "$out" ;;
   *) echo "$verb" > "$out" ;;
 esac
+"""
+
+
+BUNDLE = """# Writes what each stage of train_gpt.py writes, at once, and notes the call.
+import sys
+from pathlib import Path
+
+words = sys.argv[1:]
+stage = words[words.index("--stage") + 1]
+with open("calls.txt", "a") as calls:
+    print(*words, file=calls)
+for option, file in zip(words, words[1:]):
+    if option in ("-o", "--events", "--ledger"):
+        Path(file).write_text(f"{stage}\\n")
 """
 
 
@@ -52,11 +67,12 @@ def workplace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stand_in(workplace: Path) -> Path:
-    """A folder for the front of PATH in which fairway is a script that writes every output at once."""
+    """A folder for the front of PATH in which fairway is a script, and bundles another, that writes outputs at once."""
     folder = workplace / "bin"
     folder.mkdir()
     (folder / "fairway").write_text(STAND_IN, encoding="utf-8")
     (folder / "fairway").chmod(0o755)
+    (workplace / "stand_in.py").write_text(BUNDLE, encoding="utf-8")
     return folder
 
 

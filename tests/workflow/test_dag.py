@@ -13,15 +13,20 @@ from fairway.recipes.locate import recipe_names
 ROOT = Path(__file__).resolve().parents[2]
 
 STAGES = ["train", "calibrate", "rotate_gptq", "compress", "evaluate", "evaluate_float", "verify"]
-RULES = ["resolve_recipe", "describe_data", "fetch_data", *STAGES, "record", "figures"]
+RULES = ["resolve_recipe", "describe_data", "fetch_data", "bundle", *STAGES, "record", "figures"]
+BUNDLED = {name: name for name in STAGES if name != "verify"} | {"evaluate_float": "float"}
+"""Rules that run the file that ships, and what it calls them."""
 
 
 def rule_texts() -> dict[str, str]:
     """Name to text of every rule of the workflow."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
-    heads = list(re.finditer(r"^rule (\w+):\n", text, flags=re.MULTILINE))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
-    return {head[1]: text[head.end() : end] for head, end in zip(heads, ends, strict=True)}
+    found = {}
+    for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
+        text = path.read_text(encoding="utf-8")
+        heads = list(re.finditer(r"^rule (\w+):\n", text, flags=re.MULTILINE))
+        ends = [*(head.start() for head in heads[1:]), len(text)]
+        found |= {head[1]: text[head.end() : end] for head, end in zip(heads, ends, strict=bool(heads))}
+    return found
 
 
 def job_counts(output: str) -> dict[str, int]:
@@ -35,7 +40,7 @@ def test_a_dry_run_of_each_recipe_makes_every_stage_of_every_seed(snakemake, rec
     assert result.returncode == 0, result.stdout
     counts = job_counts(result.stdout)
     seeds = len(load_recipe(recipe).recipe.seeds)
-    once = dict.fromkeys(["resolve_recipe", "describe_data", "fetch_data", "record", "figures"], 1)
+    once = dict.fromkeys(["resolve_recipe", "describe_data", "fetch_data", "bundle", "record", "figures"], 1)
     assert counts == {**once, **dict.fromkeys(STAGES, seeds), "total": len(once) + seeds * len(STAGES)}
 
 
@@ -47,19 +52,28 @@ def test_the_default_target_is_the_record_of_every_configured_recipe(snakemake, 
     assert job_counts(result.stdout)["all"] == 1
 
 
-def test_every_rule_is_one_fairway_command_with_log_benchmark_and_threads():
+def test_every_rule_is_one_command_with_log_benchmark_and_threads():
     texts = rule_texts()
     assert list(sorted(texts)) == sorted(RULES)
     for name, text in texts.items():
         for section in ("output", "log", "benchmark", "threads", "shell"):
             assert len(re.findall(rf"^    {section}:", text, flags=re.MULTILINE)) == 1, f"{name}: {section}"
         assert not re.search(r"^    (run|script|notebook|wrapper):", text, flags=re.MULTILINE), name
-        assert text.count("fairway ") == 1, name
         shell = text.split("    shell:")[1]
         assert "> {log}" in shell and not set(";|`") & set(shell) and "&&" not in shell, name
-        command = name.replace("_", "-") if name == "rotate_gptq" else re.split("_", name)[0]
-        verb = {"resolve": "recipe resolve", "describe": "recipe resolve"}.get(command, command)
-        assert f'"fairway {verb} ' in text, name
+        verb = re.split("_", name)[0]
+        due = f"fairway { {'resolve': 'recipe resolve', 'describe': 'recipe resolve'}.get(verb, verb) } "
+        if name in BUNDLED:
+            due = f"python {{input.code}} --stage {BUNDLED[name]} "
+        assert f'"{due}' in shell and len(re.findall(r"\bfairway |\bpython ", shell)) == 1, name
+
+
+def test_every_stage_on_tensors_is_told_where_the_file_that_ran_lies_and_nothing_of_the_recipe():
+    for name, text in rule_texts().items():
+        assert ('code="results/{recipe}/train_gpt.py"' in text.split("    output:")[0]) == (
+            name in BUNDLED or name in ("verify", "record", "figures")
+        ), name
+        assert name not in BUNDLED or "recipe.json" not in text, name
 
 
 def test_stages_on_tensors_take_the_configured_graphics_cards():
@@ -74,9 +88,9 @@ def test_evaluation_of_the_artifact_sees_neither_training_shards_nor_the_checkpo
     job = result.stdout.split("rule evaluate:")[1].split("rule ")[0]
     inputs = re.search(r"input: (.*)", job)[1].split(", ")
     names = sorted(Path(name).name for name in inputs)
-    assert names == ["artifact.bin", "recipe.json", "tokenizer.model", "val"]
+    assert names == ["artifact.bin", "tokenizer.model", "train_gpt.py", "val"]
     shell = job.split("Shell command: ")[1]
-    assert "/train" not in shell and "model.safetensors" not in shell
+    assert "/train" not in shell.replace("/train_gpt.py", "") and "model.safetensors" not in shell
 
 
 def test_an_unknown_key_in_the_configuration_stops_the_run(snakemake):
@@ -112,7 +126,7 @@ def test_a_second_run_does_nothing_and_says_so(snakemake, stand_in, workplace):
     first = snakemake("results/tiny/record.txt", first=stand_in)
     assert first.returncode == 0, first.stdout
     calls = (workplace / "calls.txt").read_text()
-    assert len(calls.splitlines()) == 4 + 3 * len(STAGES)
+    assert len(calls.splitlines()) == 5 + 3 * len(STAGES)
     second = snakemake("results/tiny/record.txt", first=stand_in)
     assert second.returncode == 0, second.stdout
     assert "Nothing to be done" in second.stdout
@@ -130,8 +144,21 @@ def test_content_decides_what_runs_again_not_dates(snakemake, stand_in, workplac
 
     recipe.write_text(recipe.read_text().replace("steps = ", "steps = 1"))
     counts = job_counts(snakemake("-n", target, first=stand_in).stdout)
-    assert counts["resolve_recipe"] == counts["train"] == counts["verify"] == 1
+    assert counts["resolve_recipe"] == counts["bundle"] == counts["train"] == counts["verify"] == 1
     assert "fetch_data" not in counts
+
+
+def test_another_file_runs_every_stage_again_and_the_same_file_none(snakemake, stand_in, workplace):
+    target = "results/tiny/seed42/verdict.json"
+    assert snakemake(target, first=stand_in).returncode == 0
+    code = workplace / "results" / "tiny" / "train_gpt.py"
+
+    code.write_text(code.read_text())
+    assert "Nothing to be done" in snakemake("-n", target, first=stand_in).stdout
+
+    code.write_text(code.read_text() + "# another\n")
+    counts = job_counts(snakemake("-n", target, first=stand_in).stdout)
+    assert counts == {**dict.fromkeys(STAGES, 1), "total": len(STAGES)}
 
 
 def test_data_that_is_there_is_not_fetched_again_when_the_results_are_gone(snakemake, stand_in, workplace):
@@ -139,7 +166,7 @@ def test_data_that_is_there_is_not_fetched_again_when_the_results_are_gone(snake
     assert snakemake(target, first=stand_in).returncode == 0
     shutil.rmtree(workplace / "results")
     counts = job_counts(snakemake("-n", target, first=stand_in).stdout)
-    assert counts == {"resolve_recipe": 1, "train": 1, "total": 2}
+    assert counts == {"resolve_recipe": 1, "bundle": 1, "train": 1, "total": 3}
 
 
 def test_other_data_is_fetched_into_another_folder(snakemake, stand_in, workplace):
@@ -152,8 +179,8 @@ def test_other_data_is_fetched_into_another_folder(snakemake, stand_in, workplac
 
 
 def test_a_command_that_fails_leaves_no_output_and_its_log_is_shown(snakemake, stand_in, workplace):
-    script = stand_in / "fairway"
-    script.write_text(script.read_text() + '[ "$verb" != compress ] || { echo "the disk is full" >&2; exit 2; }\n')
+    script = workplace / "stand_in.py"
+    script.write_text(script.read_text() + 'if stage == "compress":\n    sys.exit("the disk is full")\n')
     result = snakemake("results/tiny/seed42/score.json", first=stand_in)
     assert result.returncode != 0
     assert "the disk is full" in result.stdout

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 pytestmark = pytest.mark.skipif(
-    any(find_spec(f"fairway.cli.{verb}") is None for verb in ("verify", "record", "figures")),
+    any(find_spec(f"fairway.cli.{verb}") is None for verb in ("bundle", "verify", "record", "figures")),
     reason="the command line is not there yet",
 )
 
@@ -23,6 +23,7 @@ MOMENTS = {
     "resolve_recipe": "logs/faults/resolve_recipe.log",
     "describe_data": "logs/data/*.recipe.log",
     "fetch_data": "data/.*.part",
+    "bundle": "logs/faults/bundle.log",
     "train": f"{SEED}/train.events.jsonl.part",
     "calibrate": f"{SEED}/calibrate.events.jsonl.part",
     "rotate_gptq": f"{SEED}/rotate_gptq.events.jsonl.part",
@@ -39,6 +40,7 @@ ONE_OUTPUT = {
     "resolve_recipe": "results/faults/recipe.json",
     "describe_data": "data/*.recipe.json",
     "fetch_data": "data/*/manifest.json",
+    "bundle": "results/faults/train_gpt.py",
     "train": f"{SEED}/model.safetensors",
     "calibrate": f"{SEED}/hessians.safetensors",
     "rotate_gptq": f"{SEED}/quantized.safetensors",
@@ -52,6 +54,7 @@ ONE_OUTPUT = {
 
 DIGESTED = (
     "results/faults/recipe.json",
+    "results/faults/train_gpt*.py",
     "data/*.recipe.json",
     "data/*/tokenizer.model",
     "data/*/manifest.json",
@@ -90,9 +93,9 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def is_fairway(process: psutil.Process) -> bool:
-    """The command itself, not the shell that called it."""
-    return [Path(word).name for word in process.cmdline()[1:2]] == ["fairway"]
+def is_stage(process: psutil.Process) -> bool:
+    """The stage itself, not the shell that called it."""
+    return [Path(word).name for word in process.cmdline()[1:2]] == ["train_gpt.py"]
 
 
 def wait_for(workplace: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
@@ -156,7 +159,7 @@ def test_a_stage_killed_alone_is_reported_and_made_again(start, workplace, undis
     target = f"{SEED}/model.safetensors"
     process = start(targets=(target,))
     wait_for(workplace, MOMENTS["train"], process)
-    [stage] = [member for member in psutil.Process(process.pid).children(recursive=True) if is_fairway(member)]
+    [stage] = [member for member in psutil.Process(process.pid).children(recursive=True) if is_stage(member)]
     stage.kill()
     assert process.wait() != 0
     assert "rule train" in log_of(workplace)

@@ -1,16 +1,16 @@
 # What the rules ask of a recipe. Everything else about a recipe is decided by `fairway`.
-import hashlib
 import os
 from functools import cache
 
 from fairway.errors import RecipeError
 from fairway.recipes.load import load_recipe, read_chain
 from fairway.recipes.locate import dataset_name, recipe_names
-from fairway.records.code import code_archive
+from fairway.records.code import bundle_sources
 from snakemake.exceptions import WorkflowError
 
-# A stage runs again when the shipped code changes: a record ships the code that ran.
-CODE = hashlib.sha256(code_archive()).hexdigest()
+# What the file that runs is made of: it is made again when any of these changes, and a stage runs again when it is
+# another file then.
+PACKAGE = [os.path.relpath(path) for path in bundle_sources()]
 
 
 wildcard_constraints:

@@ -1,7 +1,7 @@
 rule evaluate:
     input:
         # Neither training shards nor the checkpoint: the artifact's bytes are all that is scored.
-        recipe="results/{recipe}/recipe.json",
+        code="results/{recipe}/train_gpt.py",
         val=data_part("val"),
         tokenizer=data_part("tokenizer.model"),
         artifact="results/{recipe}/seed{seed}/artifact.bin",
@@ -16,16 +16,14 @@ rule evaluate:
     threads: threads_of
     resources:
         gpus=config["gpus"],
-    params:
-        code=CODE,
     shell:
-        "fairway evaluate {input.recipe} --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
+        "python {input.code} --stage evaluate --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --artifact {input.artifact} -o {output.score} --ledger {output.ledger} --events {output.events} > {log} 2>&1"
 
 
 rule evaluate_float:
     input:
-        recipe="results/{recipe}/recipe.json",
+        code="results/{recipe}/train_gpt.py",
         val=data_part("val"),
         tokenizer=data_part("tokenizer.model"),
         checkpoint="results/{recipe}/seed{seed}/model.safetensors",
@@ -39,8 +37,6 @@ rule evaluate_float:
     threads: threads_of
     resources:
         gpus=config["gpus"],
-    params:
-        code=CODE,
     shell:
-        "fairway evaluate {input.recipe} --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
+        "python {input.code} --stage float --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.score} --events {output.events} > {log} 2>&1"

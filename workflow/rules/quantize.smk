@@ -1,6 +1,6 @@
 rule rotate_gptq:
     input:
-        recipe="results/{recipe}/recipe.json",
+        code="results/{recipe}/train_gpt.py",
         checkpoint="results/{recipe}/seed{seed}/model.safetensors",
         hessians="results/{recipe}/seed{seed}/hessians.safetensors",
     output:
@@ -13,16 +13,14 @@ rule rotate_gptq:
     threads: threads_of
     resources:
         gpus=config["gpus"],
-    params:
-        code=CODE,
     shell:
-        "fairway rotate-gptq {input.recipe} --seed {wildcards.seed} --checkpoint {input.checkpoint}"
+        "python {input.code} --stage rotate_gptq --seed {wildcards.seed} --checkpoint {input.checkpoint}"
         " --hessians {input.hessians} -o {output.quantized} --events {output.events} > {log} 2>&1"
 
 
 rule compress:
     input:
-        recipe="results/{recipe}/recipe.json",
+        code="results/{recipe}/train_gpt.py",
         quantized="results/{recipe}/seed{seed}/quantized.safetensors",
     output:
         artifact="results/{recipe}/seed{seed}/artifact.bin",
@@ -34,8 +32,6 @@ rule compress:
     threads: 1
     resources:
         gpus=0,
-    params:
-        code=CODE,
     shell:
-        "fairway compress {input.recipe} --seed {wildcards.seed} --quantized {input.quantized}"
+        "python {input.code} --stage compress --seed {wildcards.seed} --quantized {input.quantized}"
         " -o {output.artifact} --events {output.events} > {log} 2>&1"

@@ -1,6 +1,8 @@
 rule record:
     input:
         recipe="results/{recipe}/recipe.json",
+        code="results/{recipe}/train_gpt.py",
+        source="results/{recipe}/train_gpt_source.py",
         manifest=data_part("manifest.json"),
         verdicts=of_each_seed("verdict.json"),
     output:
@@ -26,6 +28,8 @@ rule record:
 rule figures:
     input:
         recipe="results/{recipe}/recipe.json",
+        code="results/{recipe}/train_gpt.py",
+        source="results/{recipe}/train_gpt_source.py",
         manifest=data_part("manifest.json"),
         verdicts=of_each_seed("verdict.json"),
     output:

@@ -1,6 +1,6 @@
 rule train:
     input:
-        recipe="results/{recipe}/recipe.json",
+        code="results/{recipe}/train_gpt.py",
         train=data_part("train"),
     output:
         checkpoint="results/{recipe}/seed{seed}/model.safetensors",
@@ -12,16 +12,14 @@ rule train:
     threads: threads_of
     resources:
         gpus=config["gpus"],
-    params:
-        code=CODE,
     shell:
-        "fairway train {input.recipe} --data {input.train} --seed {wildcards.seed}"
+        "python {input.code} --stage train --data {input.train} --seed {wildcards.seed}"
         " -o {output.checkpoint} --events {output.events} > {log} 2>&1"
 
 
 rule calibrate:
     input:
-        recipe="results/{recipe}/recipe.json",
+        code="results/{recipe}/train_gpt.py",
         train=data_part("train"),
         checkpoint="results/{recipe}/seed{seed}/model.safetensors",
     output:
@@ -34,8 +32,6 @@ rule calibrate:
     threads: threads_of
     resources:
         gpus=config["gpus"],
-    params:
-        code=CODE,
     shell:
-        "fairway calibrate {input.recipe} --data {input.train} --seed {wildcards.seed}"
+        "python {input.code} --stage calibrate --data {input.train} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.hessians} --events {output.events} > {log} 2>&1"

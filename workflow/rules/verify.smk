@@ -1,6 +1,7 @@
 rule verify:
     input:
         recipe="results/{recipe}/recipe.json",
+        code="results/{recipe}/train_gpt.py",
         manifest=data_part("manifest.json"),
         val=data_part("val"),
         artifact="results/{recipe}/seed{seed}/artifact.bin",
@@ -28,4 +29,5 @@ rule verify:
         run=subpath(output.verdict, parent=True),
         data=subpath(input.manifest, parent=True),
     shell:
-        "fairway verify {params.run} --recipe {input.recipe} --data {params.data} -o {output.verdict} > {log} 2>&1"
+        "fairway verify {params.run} --recipe {input.recipe} --code {input.code} --data {params.data}"
+        " -o {output.verdict} > {log} 2>&1"

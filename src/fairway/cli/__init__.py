@@ -4,6 +4,7 @@
 - ``console``: lines for a log, progress for a terminal.
 - ``verdicts``: a verdict on the screen.
 - ``runs``: a resolved recipe and a seed to a Run.
+- ``bundle``: the one file that ships.
 - ``fetch``, ``train``, ``calibrate``, ``rotate_gptq``, ``compress``, ``evaluate``: the stages of the pipeline.
 - ``verify``, ``record``, ``check``: judge one seed, assemble a record, judge any folder.
 - ``recipe``, ``inspect``, ``figures``: show a recipe, an artifact, a run.

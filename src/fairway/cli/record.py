@@ -8,17 +8,22 @@ from typing import Annotated
 
 import typer
 
+from fairway.cli.console import echo
 from fairway.cli.verdicts import show
 from fairway.errors import FairwayError
 from fairway.recipes.load import read_resolved
 from fairway.records.assemble import assemble
+from fairway.records.checkout import put_into
+from fairway.records.pull_request import pull_request
 from fairway.records.submission import Byline
 from fairway.runtime.tensors import write_text_atomic
+from fairway.verify.facts import NoEvidence, read_record
+from fairway.verify.finding import Verdict
 from fairway.verify.leaderboard import append, row_of
 from fairway.verify.report import as_json
 from fairway.verify.run import LEADERBOARD, judge
 from fairway.verify.strict_json import parse
-from fairway.verify.tracks import find_track, load_track
+from fairway.verify.tracks import Track, find_track, load_track
 
 
 def command(
@@ -31,6 +36,8 @@ def command(
     date: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today (UTC) if absent.")] = None,
     slug: Annotated[str | None, typer.Option(help="Second half of the folder's name; the recipe's if absent.")] = None,
     predecessor: Annotated[str | None, typer.Option(help="Folder of the record that this one beats.")] = None,
+    into: Annotated[Path | None, typer.Option(help="A git clone of the challenge that takes a copy, staged.")] = None,
+    pr_body: Annotated[Path | None, typer.Option(help="Where the pull request's text is written.")] = None,
     accept: Annotated[bool, typer.Option("--accept", help="If nothing fails, add it to the leaderboard.")] = False,
 ) -> None:
     """Assemble the records folder, judge it, and print where it lies (the last line of standard output)."""
@@ -57,8 +64,16 @@ def command(
     verdict = judge(place, load_track(track_file))
     write_text_atomic(place / "verdict.json", as_json(verdict))
     show(verdict, to_stderr=True)
+    if pr_body is not None:
+        write_text_atomic(pr_body, _pull_request(place, load_track(track_file), verdict))
+    passes = not verdict.failed and not verdict.crashes and verdict.sums_sha256 is not None
+    if into is not None:
+        if not passes:
+            raise FairwayError(f"{place}: was not put into {into}, for it does not pass")
+        added = put_into(place, into)
+        echo(f"record: staged in {into}: {len(added)} new files in {Path(added[0]).parent}, and no other change")
     if accept:
-        if verdict.failed or verdict.crashes or verdict.sums_sha256 is None:
+        if not passes or verdict.sums_sha256 is None:
             raise FairwayError(f"{place}: was not added to the leaderboard, for it does not pass")
         claim = parse((place / "submission.json").read_text(encoding="utf-8"))
         row = row_of(
@@ -70,3 +85,10 @@ def command(
         )
         append(output.parent / LEADERBOARD, row)
     sys.stdout.write(f"{place}\n")
+
+
+def _pull_request(place: Path, track: Track, verdict: Verdict) -> str:
+    try:
+        return pull_request(read_record(place, track), verdict)
+    except NoEvidence as missing:
+        raise FairwayError(f"{place}: a pull request cannot be written: {missing.message}") from missing

@@ -1,20 +1,11 @@
 """What a recipe says and which file said it, as text."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from fairway.errors import RecipeError
-from fairway.recipes.load import Resolved, leaves, load_recipe, plain, read_chain
+from fairway.recipes.load import Resolved, changed, leaves, load_recipe, plain, read_chain, value_at
 from fairway.recipes.locate import recipe_names
-from fairway.recipes.mistakes import Table, shown
-
-
-def value_at(table: Table, path: str) -> Any:
-    """The value that a path such as ``quant.mlp.bits`` leads to."""
-    value: Any = table
-    for key in path.split("."):
-        value = value[key]
-    return value
+from fairway.recipes.mistakes import shown
 
 
 def show(resolved: Resolved, under: str = "") -> str:
@@ -29,15 +20,10 @@ def show(resolved: Resolved, under: str = "") -> str:
 
 def diff(old: Resolved, new: Resolved) -> str:
     """The values in which two recipes differ; ``-`` where one has none. Name and lineage always differ: left out."""
-    tables = plain(old.recipe), plain(new.recipe)
-    known = [set(leaves(table)) for table in tables]
     rows = [("", old.recipe.name, new.recipe.name)]
-    for path in dict.fromkeys([*leaves(tables[0]), *leaves(tables[1])]):
-        pair = [
-            shown(value_at(table, path)) if path in paths else "-" for table, paths in zip(tables, known, strict=True)
-        ]
-        if pair[0] != pair[1] and path != "name" and not path.startswith("lineage."):
-            rows.append((path, pair[0], pair[1]))
+    for path, change in changed(old.recipe, new.recipe).items():
+        was, now = (shown(change[side]) if side in change else "-" for side in ("was", "is"))
+        rows.append((path, was, now))
     return "\n".join(_aligned(rows)) if len(rows) > 1 else f"{old.recipe.name} and {new.recipe.name} say the same"
 
 

@@ -4,8 +4,8 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from fairway.spec.recipe import Recipe
 DEFAULT = "default"
 """Origin of a value that no file sets."""
 
+Change = Mapping[str, Any]
+"""``was``: the parent's value; ``is``: this recipe's. One of them is absent where only the other has the key."""
+
 _HEADER = {"extends": str, "because": str, "sources": list, "unset": list}
 _RESERVED = ("name", "lineage")
 
@@ -33,10 +36,14 @@ class Resolved:
     sha256: str
     history: History = field(default_factory=dict)
     """All settings of each key, oldest first; empty when read back from ``recipe.json``."""
+    changes: Mapping[str, Change] | None = None
+    """Where this recipe and its parent differ, by key path; None for a root, and where the parent is not known."""
 
     def to_json(self) -> str:
         """The text of ``recipe.json``."""
-        whole = {"recipe": plain(self.recipe), "origin": dict(self.origin), "sha256": self.sha256}
+        whole: Table = {"recipe": plain(self.recipe), "origin": dict(self.origin), "sha256": self.sha256}
+        if self.changes is not None:
+            whole["changes"] = {path: dict(change) for path, change in self.changes.items()}
         return json.dumps(whole, indent=2) + "\n"
 
 
@@ -56,6 +63,28 @@ class Delta:
 def load_recipe(name_or_path: str | Path) -> Resolved:
     """Read a recipe and all it extends; ``RecipeError`` with one line for whatever is wrong."""
     chain = read_chain(name_or_path)
+    resolved = _resolved(chain)
+    try:
+        parent = _resolved(chain[:-1]) if len(chain) > 1 else None
+    except RecipeError:  # a parent need not be whole by itself: a child may complete it
+        parent = None
+    return resolved if parent is None else replace(resolved, changes=changed(parent.recipe, resolved.recipe))
+
+
+def changed(old: Recipe, new: Recipe) -> dict[str, Change]:
+    """Where two recipes differ, name and lineage (which always do) left out."""
+    sides = {"was": plain(old), "is": plain(new)}
+    paths = {side: list(leaves(table)) for side, table in sides.items()}
+    found: dict[str, Change] = {}
+    for path in dict.fromkeys([*paths["was"], *paths["is"]]):
+        if path.split(".")[0] not in _RESERVED:
+            change = {side: value_at(table, path) for side, table in sides.items() if path in paths[side]}
+            if len(change) < 2 or change["was"] != change["is"]:
+                found[path] = change
+    return found
+
+
+def _resolved(chain: Sequence[Delta]) -> Resolved:
     values: Table = {}
     history: dict[str, list[Setting]] = {}
     for delta in chain:
@@ -85,17 +114,28 @@ def read_resolved(path: Path) -> Resolved:
         raise RecipeError(f"{path} does not exist; `fairway recipe resolve NAME -o {path}` writes it") from error
     except ValueError as error:
         raise RecipeError(f"{path} is not JSON: {error}") from error
-    if not isinstance(whole, dict) or set(whole) != {"recipe", "origin", "sha256"}:
+    if not isinstance(whole, dict) or set(whole) - {"changes"} != {"recipe", "origin", "sha256"}:
         raise RecipeError(f"{path} must hold recipe, origin and sha256, as `fairway recipe resolve` writes them")
-    if not isinstance(whole["recipe"], dict) or not isinstance(whole["origin"], dict):
-        raise RecipeError(f"{path}: recipe and origin must be objects")
+    if not all(isinstance(whole.get(key, {}), dict) for key in ("recipe", "origin", "changes")):
+        raise RecipeError(f"{path}: recipe, origin and changes must be objects")
     recipe = _validate(str(path), whole["recipe"], {})
     if digest(recipe) != whole["sha256"]:
         raise RecipeError(
             f"{path}: the recipe has sha256 {digest(recipe)}, but the file says {shown(whole['sha256'])};"
             " it was edited by hand, resolve it again"
         )
-    return Resolved(recipe, whole["origin"], whole["sha256"])
+    return Resolved(recipe, whole["origin"], whole["sha256"], changes=_read_changes(path, whole))
+
+
+def _read_changes(path: Path, whole: Table) -> Mapping[str, Change] | None:
+    changes: Mapping[str, Change] | None = whole.get("changes")
+    known = frozenset(leaves(whole["recipe"]))
+    for key, change in ({} if changes is None else changes).items():
+        if not isinstance(change, dict) or not set(change) <= {"was", "is"} or not change:
+            raise RecipeError(f"{path}: changes.{key} must hold was, is or both, got {shown(change)}")
+        if (key in known) != ("is" in change) or (key in known and value_at(whole["recipe"], key) != change["is"]):
+            raise RecipeError(f"{path}: changes.{key} is not what the recipe has; resolve it again")
+    return changes
 
 
 def write_resolved(resolved: Resolved, path: Path) -> None:
@@ -135,6 +175,14 @@ def leaves(table: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield from leaves(value, join(path, key))
         else:
             yield join(path, key)
+
+
+def value_at(table: Mapping[str, Any], path: str) -> Any:
+    """The value that a path such as ``quant.mlp.bits`` leads to."""
+    value: Any = table
+    for key in path.split("."):
+        value = value[key]
+    return value
 
 
 @cache

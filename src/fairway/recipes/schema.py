@@ -24,6 +24,16 @@ def recipe_schema() -> dict[str, Any]:
                 "type": "object",
                 "additionalProperties": {"type": "string"},
             },
+            "changes": {
+                "description": "Key path to the parent's value (was) and this recipe's (is), where the two differ",
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "minProperties": 1,
+                    "additionalProperties": False,
+                    "properties": {"was": {}, "is": {}},
+                },
+            },
             "sha256": {
                 "description": "Of the canonical JSON of 'recipe'",
                 "type": "string",

@@ -5,12 +5,14 @@
 - ``ledgers``: the spans that the final evaluation scored.
 - ``facts``: the numbers of a run, read from its files and held against each other.
 - ``statistics``: mean and sample standard deviation.
-- ``code``: the shipped modules as one archive that is the same every time, and what they require.
-- ``log``: the log of a seed in the words of the published ones.
+- ``code``: which modules are shipped, what names them, and what a program requires.
+- ``log``: the log of a seed, as the file prints it when it runs whole.
 - ``compliance``: what the track allows beside what the run took.
 - ``submission``: submission.json.
 - ``style``: how a figure looks, and that the same facts give the same bytes.
 - ``figures``: five pictures, each a function of facts.
 - ``readme``: README.md.
 - ``assemble``: puts it all together beside its place, then renames.
+- ``checkout``: the folder into a clone of the challenge repository, and the proof that it is all that changes.
+- ``pull_request``: the text of the pull request, from the judged folder.
 """

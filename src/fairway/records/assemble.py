@@ -1,6 +1,5 @@
 """Puts a record together beside its place and renames it, so that it is there whole or not at all."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fairway.errors import FairwayError
-from fairway.records.code import code_archive, requirements, shipped_sources
+from fairway.records.code import requirements
 from fairway.records.facts import DATA_MANIFEST, RunFacts, SeedFacts, read_run
 from fairway.records.figures import write_figures
 from fairway.records.layout import (
@@ -25,6 +24,7 @@ from fairway.records.layout import (
     README,
     RECIPE,
     REQUIREMENTS,
+    SOURCE,
     STAGES,
     SUBMISSION,
     UNSUMMED,
@@ -63,14 +63,13 @@ def assemble(
     _check_words(date, slug, byline)
     place = out_parent / record_name(date, slug)
     run = read_run(recipe_json, results, data)
-    code = _code_that_ran(run)
     if run.recipe.track != track["name"]:
         raise FairwayError(f"{recipe_json}: is for track {run.recipe.track}, not for {track['name']}")
     part = place.with_name(f".{place.name}.part")
     _remove(part)
     try:
         part.mkdir(parents=True)
-        _fill(part, run, code, recipe_json, data, track, byline, date)
+        _fill(part, run, recipe_json, data, track, byline, date)
         write_text_atomic(part / CHECKSUMS, checksums(part))
         return _put(part, _free(part, place) if numbered else place)
     except OSError as error:
@@ -88,7 +87,6 @@ def checksums(folder: Path) -> str:
 def _fill(
     folder: Path,
     run: RunFacts,
-    code: bytes,
     recipe_json: Path,
     data: Path,
     track: Mapping[str, Any],
@@ -98,8 +96,9 @@ def _fill(
     claim = submission(run, byline, track=run.recipe.track, date=date)
     write_text_atomic(folder / README, readme(run, byline, track, date=date))
     write_text_atomic(folder / SUBMISSION, json.dumps(claim, indent=2, ensure_ascii=False) + "\n")
-    write_text_atomic(folder / REQUIREMENTS, requirements(shipped_sources()))
-    write_bytes_atomic(folder / CODE, code)
+    write_text_atomic(folder / REQUIREMENTS, requirements(_programs(run)))
+    for name in (CODE, SOURCE):
+        shutil.copyfile(run.folder / name, folder / name)
     shutil.copyfile(recipe_json, folder / RECIPE)
     shutil.copyfile(data / DATA_MANIFEST, folder / MANIFEST)
     if run.manifest["documents"] is not None:
@@ -109,26 +108,19 @@ def _fill(
     write_figures(run, folder / FIGURES, cap_bytes=track["size"]["cap_bytes"])
 
 
+def _programs(run: RunFacts) -> dict[str, bytes]:
+    """What runs: the stub, and in readable form the program that it unpacks."""
+    return {name: (run.folder / name).read_bytes() for name in (CODE, SOURCE)}
+
+
 def _fill_seed(folder: Path, seed: SeedFacts, run: RunFacts) -> None:
-    write_text_atomic(folder / log_name(seed.seed), seed_log(seed, run.code_bytes, run.recipe.score.method.kind))
+    write_text_atomic(folder / log_name(seed.seed), seed_log(seed, run))
     own = folder / seed_folder(seed.seed)
     own.mkdir()
     for name in (ARTIFACT, LEDGER):
         shutil.copyfile(seed.folder / name, own / name)
     # Bytes, not events written anew: the record holds what the stages wrote.
     write_bytes_atomic(own / EVENTS, b"".join(seed.logs[stage].path.read_bytes() for stage in STAGES))
-
-
-def _code_that_ran(run: RunFacts) -> bytes:
-    """The installed code as an archive; it must be what every stage said it ran."""
-    code = code_archive()
-    sha256 = hashlib.sha256(code).hexdigest()
-    if (sha256, len(code)) != (run.code_sha256, run.code_bytes):
-        raise FairwayError(
-            f"{run.seeds[0].logs['train'].path}: ran code {run.code_sha256[:12]} ({run.code_bytes:,} bytes),"
-            f" installed is {sha256[:12]} ({len(code):,} bytes); a record ships the code that ran, run the recipe again"
-        )
-    return code
 
 
 def _free(part: Path, place: Path) -> Path:

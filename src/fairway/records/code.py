@@ -1,12 +1,10 @@
-"""The shipped modules as one archive that is the same every time, and what they require to run."""
+"""Which modules are shipped, what names them, and what a program requires to run."""
 
 import ast
+import hashlib
 import importlib.metadata
 import importlib.resources
-import io
-import lzma
 import sys
-import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from fairway.errors import FairwayError
 SHIPPED = frozenset(
     {
         *("__init__", "errors", "spec", "runtime", "kernels", "model", "optim", "data"),
-        *("train", "quant", "score", "main", "prepare"),
+        *("train", "quant", "score", "main", "launch", "prepare"),
     }
 )
 """Modules and packages that a submission needs to train and score."""
@@ -23,13 +21,9 @@ SHIPPED = frozenset(
 WORKSHOP = frozenset({"recipes", "fetch", "bundle", "verify", "records", "studies", "probes", "cli"})
 """Those that make, judge and explain submissions; none of them is shipped."""
 
-# Extreme preset, one block, a checksum: the bytes depend on the files and on liblzma alone.
-_XZ_PRESET = 9 | lzma.PRESET_EXTREME
-_MODE = 0o644
-
 
 def shipped_sources(package: Path | None = None) -> dict[str, bytes]:
-    """Path inside the archive (``fairway/...``) to source of every shipped module, sorted by path.
+    """Path (``fairway/...``) to source of every shipped module, sorted by path.
 
     ``package`` is the folder of the installed fairway unless another is given.
     """
@@ -39,49 +33,61 @@ def shipped_sources(package: Path | None = None) -> dict[str, bytes]:
     return {name: names[name].read_bytes() for name in sorted(names)}
 
 
-def pack_code(sources: Mapping[str, bytes]) -> bytes:
-    """An xz-compressed tar in which order, time, owner and mode say nothing about the machine that made it."""
-    tar_bytes = io.BytesIO()
-    with tarfile.open(fileobj=tar_bytes, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in sorted(sources):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(sources[name])
-            entry.mode = _MODE
-            entry.mtime = 0
-            tar.addfile(entry, io.BytesIO(sources[name]))
-    return lzma.compress(tar_bytes.getvalue(), preset=_XZ_PRESET)
+def bundle_sources() -> list[Path]:
+    """Files that the bundler reads or consists of, sorted: what it makes of a recipe depends on no others here."""
+    root = _installed_package()
+    return sorted(path for path in root.rglob("*.py") if _top(path.relative_to(root)) in SHIPPED | {"bundle"})
 
 
-def code_archive() -> bytes:
-    """The archive of the installed package: its length is ``bytes_code``, its SHA-256 names the code of a run."""
-    return pack_code(shipped_sources())
+def package_code() -> tuple[str, int]:
+    """SHA-256 and bytes of the installed shipped modules: what a stage that the package runs says of its code.
+
+    No record is made of such a run: a record's code is the one file that ran.
+    """
+    digest, size_bytes = hashlib.sha256(), 0
+    for name, source in shipped_sources().items():
+        digest.update(f"{name} {len(source)}\n".encode() + source)
+        size_bytes += len(source)
+    return digest.hexdigest(), size_bytes
 
 
 def requirements(sources: Mapping[str, bytes]) -> str:
     """requirements.txt: each distribution that the sources import, pinned to the version installed here.
 
-    A local version (``2.11.0+cpu``) is pinned by its public part, which is the one that indexes know.
+    A local version (``2.11.0+cpu``) is pinned by its public part, which is the one that indexes know. What no index
+    has but the machine must is named in a comment.
     """
     providers = importlib.metadata.packages_distributions()
     pins = set()
     for module in sorted(_imported_modules(sources)):
         if module not in providers:
-            raise FairwayError(f"requirements: shipped code imports {module}, which no installed distribution provides")
+            raise FairwayError(f"requirements: the code imports {module}, which no installed distribution provides")
         # A module may be installed by several distributions (namespace packages): all of them are needed.
         for name in providers[module]:
             version = importlib.metadata.version(name).partition("+")[0]
             pins.add(f"{name.lower().replace('_', '-')}=={version}\n")
-    return "".join(sorted(pins))
+    comment = "# system package: a C compiler (torch.compile calls it)\n" if _compiles(sources) else ""
+    return comment + "".join(sorted(pins))
+
+
+def _compiles(sources: Mapping[str, bytes]) -> bool:
+    """Whether a program hands functions to torch's compiler."""
+    nodes = (node for tree in _trees(sources) for node in ast.walk(tree))
+    return any(isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.compile" for node in nodes)
 
 
 def _imported_modules(sources: Mapping[str, bytes]) -> set[str]:
     """Top-level names that are imported and belong neither to the standard library nor to the sources."""
     own = {name.partition("/")[0] for name in sources}
     found: set[str] = set()
-    for name, source in sources.items():
-        for node in ast.walk(ast.parse(source, filename=name)):
+    for tree in _trees(sources):
+        for node in ast.walk(tree):
             found.update(module.partition(".")[0] for module in _modules_of(node))
     return found - own - sys.stdlib_module_names
+
+
+def _trees(sources: Mapping[str, bytes]) -> list[ast.Module]:
+    return [ast.parse(source, filename=name) for name, source in sources.items()]
 
 
 def _modules_of(node: ast.AST) -> Iterable[str]:

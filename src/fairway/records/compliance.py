@@ -41,22 +41,27 @@ class Limit:
 def compliance(run: RunFacts, track: Mapping[str, Any]) -> list[Limit]:
     """Size, seconds and seeds of a run against a track (``schemas/track.schema.json``); the worst seed of each."""
     try:
-        return [_size(run, track["size"]), *_seconds(run, track), _seeds(run, track["seeds"])]
+        return [*_sizes(run, track["size"]), *_seconds(run, track), _seeds(run, track["seeds"])]
     except KeyError as error:
         raise FairwayError(f"track {track.get('name', '?')}: {error} is missing") from error
 
 
-def _size(run: RunFacts, size: Mapping[str, Any]) -> Limit:
+def _sizes(run: RunFacts, size: Mapping[str, Any]) -> Iterable[Limit]:
     worst = max(run.seeds, key=lambda seed: seed.artifact_bytes)
-    return Limit(
-        what="code + artifact",
-        reading="both",
-        limit=float(size["cap_bytes"]),
-        value=float(run.code_bytes + worst.artifact_bytes),
-        seed=worst.seed,
-        unit="bytes",
-        source=size["source"],
-    )
+    for how, profile, code_bytes in (
+        ("literal", "strict", run.code_bytes),
+        ("repacked", "precedent", run.repacked_bytes),
+    ):
+        if code_bytes is not None:
+            yield Limit(
+                what=f"code + artifact: {how}",
+                reading=profile,
+                limit=float(size["cap_bytes"]),
+                value=float(code_bytes + worst.artifact_bytes),
+                seed=worst.seed,
+                unit="bytes",
+                source=size["source"],
+            )
 
 
 def _seconds(run: RunFacts, track: Mapping[str, Any]) -> Iterable[Limit]:

@@ -1,5 +1,6 @@
 """The numbers of a run, read from its files; what is missing or contradicts itself is an error that names the file."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from typing import Any
 from fairway.data.documents import document_lengths
 from fairway.data.shards import load_tokens
 from fairway.errors import FairwayError
-from fairway.recipes.load import read_resolved
-from fairway.records.layout import ARTIFACT, DOCUMENTS, LEDGER, STAGES, seed_folder, stage_events
+from fairway.recipes.load import Change, read_resolved
+from fairway.records.layout import ARTIFACT, CODE, DOCUMENTS, LEDGER, SOURCE, STAGES, seed_folder, stage_events
 from fairway.records.ledgers import Ledger, read_ledger
 from fairway.records.stage_log import Entry, StageLog, read_stage
 from fairway.runtime.tensors import sha256_file
 from fairway.spec.recipe import Recipe
+from fairway.verify.unpack import CannotUnpack, repacked, unpack
 
 DATA_MANIFEST = "manifest.json"
 """What describes a folder of data, inside that folder."""
@@ -126,8 +128,16 @@ class RunFacts:
     recipe: Recipe
     origin: Mapping[str, str]
     recipe_sha256: str
+    changes: Mapping[str, Change] | None
+    """Where the recipe differs from its parent; None for a root, and where the parent is not known."""
+    folder: Path
+    """Where the file that ran and its readable source lie."""
     code_sha256: str
     code_bytes: int
+    """Size of the file that ran."""
+    source_bytes: int
+    repacked_bytes: int | None
+    """Smallest known size of a file that runs the same program; None where it cannot be unpacked."""
     seeds: tuple[SeedFacts, ...]
     manifest: Mapping[str, Any]
     document_tokens: tuple[int, ...]
@@ -143,6 +153,13 @@ def read_run(recipe_json: Path, results: Path, data: Path) -> RunFacts:
     resolved = read_resolved(recipe_json)
     seeds = tuple(read_seed(results / seed_folder(seed), seed) for seed in resolved.recipe.seeds)
     code_sha256, code_bytes = _same_code(seeds, resolved.sha256)
+    code, source = (_read_code(results / name) for name in (CODE, SOURCE))
+    if (hashlib.sha256(code).hexdigest(), len(code)) != (code_sha256, code_bytes):
+        raise FairwayError(
+            f"{seeds[0].logs['train'].path}: ran code {code_sha256[:12]} ({code_bytes:,} bytes), {results / CODE} is"
+            f" {hashlib.sha256(code).hexdigest()[:12]} ({len(code):,} bytes); a record ships the code that ran, run the"
+            " recipe again"
+        )
     manifest = read_manifest(data)
     lengths = read_document_tokens(data, manifest)
     for seed in seeds:
@@ -151,12 +168,30 @@ def read_run(recipe_json: Path, results: Path, data: Path) -> RunFacts:
         recipe=resolved.recipe,
         origin=resolved.origin,
         recipe_sha256=resolved.sha256,
+        changes=resolved.changes,
+        folder=results,
         code_sha256=code_sha256,
         code_bytes=code_bytes,
+        source_bytes=len(source),
+        repacked_bytes=_repacked_bytes(code),
         seeds=seeds,
         manifest=manifest,
         document_tokens=lengths,
     )
+
+
+def _read_code(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FairwayError(f"{path}: cannot be read: {error.strerror or error}; `fairway bundle` writes it") from error
+
+
+def _repacked_bytes(code: bytes) -> int | None:
+    try:
+        return min(len(code), len(repacked(unpack(code).text)))
+    except CannotUnpack:
+        return None
 
 
 def read_seed(folder: Path, seed: int) -> SeedFacts:

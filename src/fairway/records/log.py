@@ -1,33 +1,44 @@
-"""The log of a seed for people, with the summary lines by which published logs are read."""
+"""The log of a seed for people: the lines that the file prints when it runs whole."""
 
 from collections.abc import Iterator
 
-from fairway.records.facts import Scored, SeedFacts
+from fairway.records.facts import RunFacts, Scored, SeedFacts
 from fairway.records.layout import STAGES
 from fairway.runtime.events import render
 
 
-def seed_log(seed: SeedFacts, code_bytes: int, method: str) -> str:
-    """Every stage's events as the lines that were shown when it ran, then sizes and scores in their usual form.
+def seed_log(seed: SeedFacts, run: RunFacts) -> str:
+    """What ``train_gpt.py`` wrote into its log if it ran whole, or would have, stage by stage, from the same events.
 
-    The last score line is the claim (``final_<method> val_loss:... val_bpb:... eval_time:...ms``).
+    The first line names the code that ran. Sizes, stop and scores stand there in the words of the published logs; the
+    last score line is the claim.
     """
-    return "".join(f"{line}\n" for line in _lines(seed, code_bytes, method))
+    return "".join(f"{line}\n" for line in _lines(seed, run))
 
 
-def _lines(seed: SeedFacts, code_bytes: int, method: str) -> Iterator[str]:
+def _lines(seed: SeedFacts, run: RunFacts) -> Iterator[str]:
+    yield f"code sha256:{run.code_sha256} size_bytes:{run.code_bytes}"
+    yield f"recipe:{run.recipe.name} sha256:{run.recipe_sha256}"
     yield f"seed:{seed.seed}"
     for stage in STAGES:
         yield from filter(None, map(render, seed.logs[stage].entries))
-    if seed.stop_reason == "clock":
+        yield from _told(stage, seed, run)
+
+
+def _told(stage: str, seed: SeedFacts, run: RunFacts) -> Iterator[str]:
+    """The lines by which published logs are read."""
+    if stage == "train" and seed.stop_reason == "clock":
         yield f"stopping_early: wallclock_cap train_time: {1000 * seed.train_s:.0f}ms step: {seed.steps}"
-    codec = seed.codec or "artifact"
-    yield f"Code size: {code_bytes} bytes"
-    yield f"Serialized model {codec}: {seed.artifact_bytes} bytes"
-    yield f"Total submission size {codec}: {code_bytes + seed.artifact_bytes} bytes"
-    yield _score_line("pre-quantization post-ema", seed.floating)
-    yield _score_line("quantized", seed.quantized)
-    yield _score_line(f"final_{method}", seed.final)
+    elif stage == "compress":
+        codec = f"quantized+{run.recipe.quant.codec}"
+        yield f"Code size: {run.code_bytes} bytes"
+        yield f"Serialized model {codec}: {seed.artifact_bytes} bytes"
+        yield f"Total submission size {codec}: {run.code_bytes + seed.artifact_bytes} bytes"
+    elif stage == "float":
+        yield _score_line("pre-quantization post-ema", seed.floating)
+    elif stage == "evaluate":
+        yield _score_line("quantized", seed.quantized)
+        yield _score_line(f"final_{run.recipe.score.method.kind}_exact", seed.final)
 
 
 def _score_line(label: str, score: Scored) -> str:

@@ -1,15 +1,16 @@
 """README.md of a record: sentences and tables whose every number is a fact of the run."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fairway.recipes.load import leaves, plain
+from fairway.recipes.load import Change, leaves, plain, value_at
 from fairway.records.compliance import Limit, compliance
 from fairway.records.facts import RunFacts, SeedFacts
 from fairway.records.figures import FIGURE_CAPTIONS
-from fairway.records.layout import FIGURES, STAGES, figure_name, seed_folder
+from fairway.records.layout import CODE, FIGURES, SOURCE, STAGES, figure_name
 from fairway.records.statistics import Spread
-from fairway.records.submission import Byline, hardware, spread_of, torch_versions
+from fairway.records.submission import Byline, hardware, sizes, spread_of, torch_versions
 from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
 from fairway.spec.quant import Gptq, Hadamard, QuantSpec
@@ -22,8 +23,9 @@ _FILES = (
     ("submission.json", "the claim, in the fields of the published folders"),
     ("recipe.json", "every value of the run and which file set it"),
     ("verdict.json", "what `fairway check` found, rule by rule"),
-    ("code.tar.xz", "the modules that train and score; its size is what counts as code"),
-    ("requirements.txt", "what those modules import"),
+    ("train_gpt.py", "the file that ran, packed; its size is what counts as code"),
+    ("train_gpt_source.py", "what it was made from, readable"),
+    ("requirements.txt", "what it imports"),
     (
         "data_manifest.json",
         "hashes of shards and tokenizer; with `documents.tsv`, where there is one, of each document",
@@ -46,6 +48,8 @@ def readme(run: RunFacts, byline: Byline, track: Mapping[str, Any], *, date: str
         f"{_what(run)} {_how_scored(run)}",
         "## Results",
         *_results(run),
+        "## Size",
+        *_sizes(run),
         "## What changed",
         *_changes(run),
         "## Compliance",
@@ -55,7 +59,7 @@ def readme(run: RunFacts, byline: Byline, track: Mapping[str, Any], *, date: str
         "## Figures",
         *(f"![{caption}]({FIGURES}/{figure_name(name)})\n\n*{caption}*" for name, caption in FIGURE_CAPTIONS.items()),
         "## Files",
-        _table(["file", "what it is"], [[f"`{name}`", what] for name, what in _FILES]),
+        markdown_table(["file", "what it is"], [[f"`{name}`", what] for name, what in _FILES]),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -168,13 +172,12 @@ def _results(run: RunFacts) -> Iterator[str]:
         ("nats per token, final", lambda seed: seed.final.loss_nats, ".5f"),
         ("artifact bytes", lambda seed: seed.artifact_bytes, ",.0f"),
         ("forecast", lambda seed: seed.forecast_bytes, ",.0f"),
-        ("with code", lambda seed: seed.artifact_bytes + run.code_bytes, ",.0f"),
         ("steps", lambda seed: seed.steps, ",.0f"),
     ]
     yield _seed_table(run, columns)
     forecast, real = (spread_of(run, of).mean for of in (lambda s: s.forecast_bytes, lambda s: s.artifact_bytes))
     yield (
-        f"Code: {run.code_bytes:,} bytes (`code.tar.xz`). The forecast is made from the recipe alone, before training;"
+        "The forecast is made from the recipe alone, before training;"
         f" the real artifact differs from it by {real / forecast - 1:+.2%}."
     )
     yield "Wall-clock seconds of each stage, start-up included; `float` scores the weights before quantization:"
@@ -194,6 +197,30 @@ def _results(run: RunFacts) -> Iterator[str]:
     yield _seed_table(run, clocks)
 
 
+def _sizes(run: RunFacts) -> Iterator[str]:
+    yield (
+        f"The file that ran, `{CODE}`, has {run.code_bytes:,} bytes and is what the rule counts; `{SOURCE}`, what it"
+        f" was made from, has {run.source_bytes:,}. Code and artifact of each seed in bytes, by the four ways in"
+        " which the rule is read: *literal* (the file as it is), *all code* (every file of code in the folder),"
+        " *claimed* (`submission.json`) and *repacked* (the program in the smallest file that the judge has seen or can"
+        " make of it)."
+    )
+    columns: list[tuple[str, Callable[[SeedFacts], float], str]] = [
+        ("artifact bytes", lambda seed: seed.artifact_bytes, ",.0f"),
+        ("literal", lambda seed: sizes(run, seed).literal, ",.0f"),
+        ("all code", lambda seed: sizes(run, seed).all_code, ",.0f"),
+        ("claimed", lambda seed: _known(sizes(run, seed).claimed), ",.0f"),
+    ]
+    if run.repacked_bytes is not None:
+        columns.append(("repacked", lambda seed: _known(sizes(run, seed).repacked), ",.0f"))
+    yield _seed_table(run, columns)
+
+
+def _known(size_bytes: int | None) -> int:
+    assert size_bytes is not None, "a column of what is not known is left out"
+    return size_bytes
+
+
 def _stage_seconds(stage: str) -> Callable[[SeedFacts], float]:
     return lambda seed: seed.stage_s[stage]
 
@@ -205,7 +232,7 @@ def _seed_table(run: RunFacts, columns: Sequence[tuple[str, Callable[[SeedFacts]
         spreads = [(spread_of(run, of), form) for _, of, form in columns]
         rows.append(["**mean**", *(f"**{of.mean:{form}}**" for of, form in spreads)])
         rows.append(["std (n - 1)", *(_deviation(of, form) for of, form in spreads)])
-    return _table(["seed", *(title for title, _, _ in columns)], rows, numbers=True)
+    return markdown_table(["seed", *(title for title, _, _ in columns)], rows, numbers=True)
 
 
 def _deviation(of: Spread, form: str) -> str:
@@ -220,20 +247,25 @@ def _changes(run: RunFacts) -> Iterator[str]:
         if lineage.parents
         else f"`{name}` is the root of its line: {lineage.because}"
     )
-    table = plain(run.recipe)
-    own = [key for key in leaves(table) if run.origin.get(key) == name and key.split(".")[0] not in _NAMED_BY_FILES]
-    yield _table(["key", "value"], [[f"`{key}`", f"`{_value(table, key)}`"] for key in own])
+    yield _diff(run)
     if lineage.parents:
         yield f"Line: {' < '.join(f'`{each}`' for each in (name, *lineage.parents))}. `recipe.json` holds every value."
     if lineage.sources:
         yield f"It stands on: {', '.join(lineage.sources)}."
 
 
-def _value(table: Mapping[str, Any], path: str) -> Any:
-    value: Any = table
-    for key in path.split("."):
-        value = value[key]
-    return value
+def _diff(run: RunFacts) -> str:
+    """What differs from the parent, old and new; where the parent is not known, the keys that this recipe set."""
+    if run.changes is not None and run.recipe.lineage.parents:
+        rows = [[f"`{key}`", *(_side(change, side) for side in ("was", "is"))] for key, change in run.changes.items()]
+        return markdown_table(["key", f"`{run.recipe.lineage.parents[0]}`", f"`{run.recipe.name}`"], rows)
+    table, name = plain(run.recipe), run.recipe.name
+    own = [key for key in leaves(table) if run.origin.get(key) == name and key.split(".")[0] not in _NAMED_BY_FILES]
+    return markdown_table(["key", "value"], [[f"`{key}`", f"`{value_at(table, key)}`"] for key in own])
+
+
+def _side(change: Change, side: str) -> str:
+    return f"`{json.dumps(change[side])}`" if side in change else "none"
 
 
 def _compliance(limits: Sequence[Limit]) -> Iterator[str]:
@@ -241,7 +273,7 @@ def _compliance(limits: Sequence[Limit]) -> Iterator[str]:
         [limit.what, limit.reading, _bound(limit), _amount(limit.value, limit.unit), _seed_of(limit), _mark(limit)]
         for limit in limits
     ]
-    yield _table(["what", "reading", "limit", "worst", "seed", "holds"], rows)
+    yield markdown_table(["what", "reading", "limit", "worst", "seed", "holds"], rows)
     yield (
         "`strict` is the rule as written, `precedent` what accepted records show. This table repeats the run's own"
         " numbers; the judgement, with every other rule, is `verdict.json`, and `fairway check` on this folder makes it"
@@ -267,31 +299,18 @@ def _mark(limit: Limit) -> str:
 
 def _reproduce(run: RunFacts) -> Iterator[str]:
     seed = run.seeds[0].seed
-    folder = seed_folder(seed)
-    yield f"From `recipe.json`, with fairway of code `{run.code_sha256[:12]}`, for seed {seed}:"
-    yield "\n".join(
-        [
-            "```sh",
-            "fairway fetch recipe.json -o data",
-            f"fairway train recipe.json --data data/train --seed {seed} -o {folder}/model.safetensors"
-            f" --events {folder}/train.events.jsonl",
-            f"fairway calibrate recipe.json --data data/train --seed {seed} --checkpoint {folder}/model.safetensors"
-            f" -o {folder}/hessians.safetensors --events {folder}/calibrate.events.jsonl",
-            f"fairway rotate-gptq recipe.json --seed {seed} --checkpoint {folder}/model.safetensors"
-            f" --hessians {folder}/hessians.safetensors -o {folder}/quantized.safetensors"
-            f" --events {folder}/rotate_gptq.events.jsonl",
-            f"fairway compress recipe.json --seed {seed} --quantized {folder}/quantized.safetensors"
-            f" -o {folder}/artifact.bin --events {folder}/compress.events.jsonl",
-            f"fairway evaluate recipe.json --val data/val --tokenizer data/tokenizer.model --seed {seed}"
-            f" --checkpoint {folder}/model.safetensors -o {folder}/float.json --events {folder}/float.events.jsonl",
-            f"fairway evaluate recipe.json --val data/val --tokenizer data/tokenizer.model --seed {seed}"
-            f" --artifact {folder}/artifact.bin -o {folder}/score.json --ledger {folder}/ledger.jsonl"
-            f" --events {folder}/evaluate.events.jsonl",
-            "```",
-        ]
+    yield (
+        "With `requirements.txt` installed and the dataset in `data` (`fairway fetch recipe.json -o data`), one command"
+        " trains, quantizes, packs, reloads and scores a seed; fairway itself is not needed:"
     )
+    yield (f"```sh\nSEED={seed} DATA_PATH=data TOKENIZER_PATH=data/tokenizer.model python {CODE}\n```")
+    yield (
+        f"The log, the artifact, the ledger and the scores then lie in `logs`; the code is `{run.code_sha256[:12]}`."
+        " In a clone of fairway one command makes this folder, all seeds, judged:"
+    )
+    yield f"```sh\nmake record RECIPE={run.recipe.name}\n```"
     yield _same_again(run)
-    yield _table(
+    yield markdown_table(
         ["seed", "SHA-256 of the artifact"], [[str(each.seed), f"`{each.artifact_sha256}`"] for each in run.seeds]
     )
 
@@ -308,7 +327,8 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+    """A table; with ``numbers`` every column but the first is aligned to the right."""
     rule = "--:" if numbers else "---"
     lines = [head, ["---", *[rule] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fairway.records.facts import Environment, RunFacts, SeedFacts
 from fairway.records.statistics import Spread, spread
+from fairway.verify.sizes import Readings, readings
 
 # Enough to tell apart what float32 losses can tell apart; the published logs carry eight decimals.
 _SCORE_DECIMALS = 8
@@ -58,6 +59,17 @@ def submission(run: RunFacts, byline: Byline, *, track: str, date: str) -> dict[
             "sources": list(run.recipe.lineage.sources),
         },
     }
+
+
+def sizes(run: RunFacts, seed: SeedFacts) -> Readings:
+    """The four readings of the size rule for one seed, as the judge computes them from the folder."""
+    return readings(
+        artifact_bytes=seed.artifact_bytes,
+        code_bytes=run.code_bytes,
+        all_code_bytes=run.code_bytes + run.source_bytes,
+        claimed=_seed_result(seed, run.code_bytes)["bytes_total"],
+        repacked_bytes=run.repacked_bytes,
+    )
 
 
 def spread_of(run: RunFacts, quantity: Callable[[SeedFacts], float]) -> Spread:

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -100,13 +100,32 @@ def _rank_variable(name: str) -> int:
     return int(text)
 
 
-def open_ranks(device: str | None = None, *, timeout_s: float = 600.0) -> Ranks:
+def settings(known: Collection[str]) -> dict[str, str]:
+    """Environment variables of these names that are set and not empty.
+
+    ``FairwayError`` for any ``FAIRWAY_...`` beside them: whoever set it believes that it does something.
+    """
+    for name in sorted(os.environ):
+        if name.startswith("FAIRWAY_") and name not in known:
+            raise FairwayError(f"environment variable {name} is not known; there are {', '.join(known)}")
+    return {name: os.environ[name] for name in known if os.environ.get(name)}
+
+
+def first_process() -> bool:
+    """Whether this is the one process, of those that torchrun started, that writes files and lines."""
+    return os.environ.get("RANK", "0") in ("", "0")
+
+
+def open_ranks(device: str | None = None, *, alone: bool = False, timeout_s: float = 600.0) -> Ranks:
     """Ranks that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), connected; a lone process without them.
 
-    ``device`` None takes CUDA where there is a GPU. Ranks on CPU talk through gloo, on GPU through NCCL; a
-    partner that is silent for ``timeout_s`` seconds raises.
+    ``device`` None takes CUDA where there is a GPU. With ``alone`` this process works by itself, whoever else was
+    started. Ranks on CPU talk through gloo, on GPU through NCCL; a partner that is silent for ``timeout_s`` seconds
+    raises. Ranks that are connected stay so until ``close_ranks``: to connect anew, some would find the addresses of
+    the last time.
     """
-    present = {name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if os.environ.get(name)}
+    names = () if alone else ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    present = {name for name in names if os.environ.get(name)}
     if "WORLD_SIZE" not in present:
         rank, world, local = 0, 1, 0
     elif len(present) < 3:
@@ -122,7 +141,7 @@ def open_ranks(device: str | None = None, *, timeout_s: float = 600.0) -> Ranks:
             raise FairwayError(f"device {device!r} was asked for, but this machine has no usable GPU")
         place = torch.device("cuda", local if place.index is None else place.index)
         torch.cuda.set_device(place)
-    if world > 1:
+    if world > 1 and not dist.is_initialized():
         backend = "nccl" if place.type == "cuda" else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(seconds=timeout_s))
     return Ranks(rank=rank, world=world, device=place)

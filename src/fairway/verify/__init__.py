@@ -3,6 +3,9 @@
 - ``facts``: a folder to facts, each with the file and line it stands on.
 - ``strict_json``: JSON without NaN, duplicate keys or numbers too large, and its canonical form.
 - ``schemas``: the JSON Schemas, by name.
+- ``unpack``: a self-extracting program to the program inside it, by decoding alone.
+- ``twin``: what can be seen of whether a readable file is the source of a packed program.
+- ``sizes``: the four readings of the size rule.
 - ``artifact``: the header of a model artifact, no weight decompressed.
 - ``ledger``: the entries of a score ledger, with what breaks their chain.
 - ``documents``: the table of documents, an independent count of text.

@@ -21,6 +21,7 @@ from fairway.verify.documents import Documents, read_documents
 from fairway.verify.leaderboard import Leaderboard
 from fairway.verify.ledger import Closing, LedgerFacts, Opening, read_ledger
 from fairway.verify.tracks import Track
+from fairway.verify.unpack import SOURCE_LIMIT_BYTES, CannotUnpack, NotPython, Program, repacked, unpack
 
 Scope = Literal["seed", "record"]
 
@@ -30,7 +31,8 @@ REQUIREMENTS = "requirements.txt"
 RECIPE = "recipe.json"
 MANIFEST = "data_manifest.json"
 DOCUMENTS = "documents.tsv"
-CODE = "code.tar.xz"
+CODE = "train_gpt.py"
+SOURCE = "train_gpt_source.py"
 CHECKSUMS = "SHA256SUMS"
 VERDICT = "verdict.json"
 ARTIFACT = "artifact.bin"
@@ -42,6 +44,9 @@ STAGES = ("train", "calibrate", "rotate_gptq", "compress", "float", "evaluate")
 
 DATASET_MANIFEST = "manifest.json"
 """What the data manifest is called in the folder of a dataset."""
+
+CODE_SUFFIXES = (".py", ".pyx", ".pyi", ".pyc", ".so", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".sh", ".triton")
+"""How the names of files end that hold code; the reading of the size rule that counts all of it goes by these."""
 
 MOST_FILES = 10_000
 JSON_LIMIT_BYTES = 64_000_000
@@ -80,6 +85,21 @@ class FileFact:
     """Inside the folder, with forward slashes."""
     size_bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFacts:
+    """The file that ran, and what it unpacks to; nothing of it is run."""
+
+    file: FileFact
+    program: Program | None
+    """What the file runs in the end; None where decoding does not lead there."""
+    hidden: str
+    """Why there is no program to be seen; empty where there is."""
+    is_python: bool
+    """Whether the file can be parsed; nothing that cannot can have run."""
+    repacked_bytes: int | None
+    """Size of the smallest file of that program that the judge has seen or made: this one, or one packed better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +207,10 @@ class Facts:
     recipe: Mapping[str, Any] | None
     manifest: Mapping[str, Any] | None
     documents: Documents | None
+    code: CodeFacts | None
+    """The file that ran: a record's own, or the one beside the run folders."""
+    source: str | None
+    """Text of the file that is said to be readable source of what ran."""
     readme: str | None
     logs: Mapping[int, tuple[str, str]]
     """Name and text of the log for people, by seed."""
@@ -213,14 +237,16 @@ class Facts:
             raise NoEvidence("there is no table of documents, so text and split cannot be recounted", DOCUMENTS)
         return self.documents
 
-    def code_bytes(self, seed: SeedFacts) -> tuple[int, str]:
-        """Size of the code, and the file that says so: the archive of a record, the first event of a run folder."""
-        if self.scope == "seed":
-            event = seed.only("train", "code")
-            return event.count("size_bytes"), event.file
-        if CODE not in self.files:
-            raise NoEvidence("there is no code to weigh", CODE)
-        return self.files[CODE].size_bytes, CODE
+    def need_code(self) -> CodeFacts:
+        """The file that ran."""
+        if self.code is None:
+            raise NoEvidence("there is no code to look at", CODE)
+        return self.code
+
+    def code_files(self) -> Mapping[str, int]:
+        """Every file of code in the folder and its size: what runs, what is said to be its source, and any helper."""
+        ends = tuple(CODE_SUFFIXES)
+        return {path: fact.size_bytes for path, fact in self.files.items() if path.lower().endswith(ends)}
 
 
 def read_record(folder: Path, track: Track, *, leaderboard: Leaderboard | None = None) -> Facts:
@@ -247,6 +273,8 @@ def read_record(folder: Path, track: Track, *, leaderboard: Leaderboard | None =
         recipe=_if_there(folder, RECIPE, files, defects, _json_object),
         manifest=_if_there(folder, MANIFEST, files, defects, _json_object),
         documents=_if_there(folder, DOCUMENTS, files, defects, read_documents),
+        code=_code(folder / CODE, files[CODE]) if CODE in files else None,
+        source=_if_there(folder, SOURCE, files, defects, _text),
         readme=_if_there(folder, README, files, defects, _text),
         logs=_logs(folder, seeds, files, defects),
         verdict_text=_if_there(folder, VERDICT, files, defects, _text),
@@ -257,8 +285,8 @@ def read_record(folder: Path, track: Track, *, leaderboard: Leaderboard | None =
     )
 
 
-def read_seed(folder: Path, track: Track, *, recipe: Path, data: Path) -> Facts:
-    """The facts of a run folder of one seed, named ``seed<N>``; recipe and data lie elsewhere."""
+def read_seed(folder: Path, track: Track, *, recipe: Path, data: Path, code: Path) -> Facts:
+    """The facts of a run folder of one seed, named ``seed<N>``; recipe, data and the file that ran lie elsewhere."""
     _must_be_folder(folder)
     name = folder.resolve().name
     match = _SEED_FOLDER.fullmatch(name)
@@ -285,6 +313,8 @@ def read_seed(folder: Path, track: Track, *, recipe: Path, data: Path) -> Facts:
         recipe=_elsewhere(recipe, RECIPE, defects, _json_object),
         manifest=manifest,
         documents=_elsewhere(data / DOCUMENTS, DOCUMENTS, defects, read_documents) if has_documents else None,
+        code=_code_elsewhere(code, defects),
+        source=None,
         readme=None,
         logs={},
         verdict_text=None,
@@ -402,6 +432,27 @@ def _elsewhere(path: Path, file: str, defects: list[Defect], read: Callable[[Pat
         match = re.match(r"line ([0-9]+): ", message)
         line = int(match[1]) if match is not None else None
         defects.append(Defect(message if match is None else message[match.end() :], file, line))
+        return None
+
+
+def _code(path: Path, fact: FileFact) -> CodeFacts:
+    try:
+        data = path.read_bytes() if fact.size_bytes <= SOURCE_LIMIT_BYTES else None
+        if data is None:
+            raise CannotUnpack(f"has {fact.size_bytes} bytes, no program has more than {SOURCE_LIMIT_BYTES}")
+        program = unpack(data)
+    except (CannotUnpack, OSError) as error:
+        return CodeFacts(fact, None, str(error), not isinstance(error, NotPython), None)
+    return CodeFacts(fact, program, "", True, min(fact.size_bytes, len(repacked(program.text))))
+
+
+def _code_elsewhere(path: Path, defects: list[Defect]) -> CodeFacts | None:
+    try:
+        return _code(path, _file(path, CODE))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        defects.append(Defect(f"cannot be read: {error}", CODE))
         return None
 
 

@@ -16,6 +16,7 @@ from fairway.verify.rules import (
     eval_budget,
     every_target_scored_once,
     ledger_chain,
+    one_program,
     recipe_that_ran,
     scored_before_learned,
     seeds_distinct,
@@ -38,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     disjoint_data.RULE,
     seeds_distinct.RULE,
     recipe_that_ran.RULE,
+    one_program.RULE,
     claims_follow_from_logs.RULE,
     significance.RULE,
 )
@@ -68,11 +70,15 @@ def verify_seed(
     *,
     recipe: Path,
     data: Path,
+    code: Path,
     profiles: Sequence[str] = PROFILES,
     rules: Sequence[Rule] = RULES,
 ) -> Verdict:
-    """Judge the run folder of one seed, before there is a record; ``data`` is the dataset that it ran on."""
-    return verdict_of(read_seed(folder, track, recipe=recipe, data=data), profiles=profiles, rules=rules)
+    """Judge the run folder of one seed, before there is a record.
+
+    ``data`` is the dataset that it ran on, ``code`` the file that ran.
+    """
+    return verdict_of(read_seed(folder, track, recipe=recipe, data=data, code=code), profiles=profiles, rules=rules)
 
 
 def verdict_of(facts: Facts, *, profiles: Sequence[str] = PROFILES, rules: Sequence[Rule] = RULES) -> Verdict:

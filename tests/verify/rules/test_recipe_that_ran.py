@@ -32,9 +32,9 @@ def test_a_recipe_that_was_edited_afterwards_fails(toy, failing):
     assert failing(toy.sign().judge()) == {"recipe-that-ran"}
 
 
-def test_a_code_archive_that_was_exchanged_fails(toy, failing, said):
+def test_code_that_was_exchanged_fails_though_it_is_the_same_program(toy, failing):
     toy.write()
-    toy.put("code.tar.xz", bytes(reversed(toy.code)))
+    toy.put("train_gpt.py", toy.code[:-1] + b" ")
     assert failing(toy.sign().judge()) == {"recipe-that-ran"}
 
 

@@ -10,6 +10,7 @@
 - ``seeds_distinct``: as many seeds as the track asks for, none a copy.
 - ``claims_follow_from_logs``: submission.json and the table of the README, recomputed.
 - ``recipe_that_ran``: one code and one recipe, in every stage of every seed.
+- ``one_program``: what ran can be unpacked, and the readable file beside it is what it was made from.
 - ``significance``: is it better than the record before it.
 
 A rule imports ``facts``, ``finding`` and what they stand on, never another rule.

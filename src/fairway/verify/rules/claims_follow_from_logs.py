@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from fairway.verify.facts import README, STAGES, SUBMISSION, Event, Facts, NoEvidence, SeedFacts
+from fairway.verify.facts import CODE, README, STAGES, SUBMISSION, Event, Facts, NoEvidence, SeedFacts
 from fairway.verify.finding import Finding, Rule, failed, lacking, passed, review
+from fairway.verify.sizes import readings_of
 from fairway.verify.statistics import mean, sample_std
 from fairway.verify.strict_json import Written
 
@@ -71,7 +72,7 @@ def _result(facts: Facts, seed: SeedFacts) -> _Result:
     done, final = seed.only("train", "done"), seed.only("evaluate", "score", name="final")
     floating, quantized = seed.only("float", "score", name="float"), seed.only("evaluate", "score", name="quantized")
     artifact = seed.need_artifact()
-    code_bytes, _ = facts.code_bytes(seed)
+    code_bytes = facts.need_code().file.size_bytes
     return _Result(
         seed=seed.seed,
         val_bpb=final.number("val_bpb"),
@@ -194,7 +195,10 @@ _NAMED: Mapping[str, _Column] = {
     "bpb, after test-time training": (lambda f, s, r: r.val_bpb, _SCORE_COARSEST),
     "nats per token, final": (lambda f, s, r: r.val_loss, _SCORE_COARSEST),
     "artifact bytes": (lambda f, s, r: r.bytes_model, 0.5),
-    "with code": (lambda f, s, r: r.bytes_total, 0.5),
+    "literal": (lambda f, s, r: r.bytes_total, 0.5),
+    "all code": (lambda f, s, r: readings_of(f, s).all_code, 0.5),
+    "claimed": (lambda f, s, r: _or_nothing(readings_of(f, s).claimed, "a claimed size", SUBMISSION), 0.5),
+    "repacked": (lambda f, s, r: _or_nothing(readings_of(f, s).repacked, "a program to repack", CODE), 0.5),
     "forecast": (lambda f, s, r: s.only("compress", "done").number("forecast_bytes"), 0.5),
     **{stage: (_stage_seconds(stage), _SECOND_COARSEST) for stage in STAGES},
     "all": (lambda f, s, r: sum(s.only(stage, "done").t_s for stage in STAGES), _SECOND_COARSEST),
@@ -209,6 +213,13 @@ _NAMED: Mapping[str, _Column] = {
     ),
 }
 """Title of a column of the README to its number of one seed, and how coarsely that may be rounded."""
+
+
+def _or_nothing(size_bytes: int | None, what: str, file: str) -> float:
+    if size_bytes is None:
+        raise NoEvidence(f"there is no {what.partition(' ')[2]} to compare with", file)
+    return float(size_bytes)
+
 
 _ARTIFACT_COLUMN = "SHA-256 of the artifact"
 _COUNTS = {"steps": 0.5, "bytes_total": 0.5, "bytes_model": 0.5}

@@ -15,6 +15,7 @@ from fairway.verify.facts import (
     README,
     RECIPE,
     REQUIREMENTS,
+    SOURCE,
     STAGES,
     SUBMISSION,
     VERDICT,
@@ -24,7 +25,7 @@ from fairway.verify.facts import (
 )
 from fairway.verify.finding import Finding, Rule, failed, passed, review
 
-_RECORD_FILES = (README, SUBMISSION, REQUIREMENTS, RECIPE, MANIFEST, CODE, CHECKSUMS)
+_RECORD_FILES = (README, SUBMISSION, REQUIREMENTS, RECIPE, MANIFEST, CODE, SOURCE, CHECKSUMS)
 _NAME = re.compile(r"20[0-9]{2}-[01][0-9]-[0-3][0-9]_[A-Za-z0-9][A-Za-z0-9._-]*")
 _FIGURE = re.compile(r"figures/[A-Za-z0-9_.-]+\.(png|svg)")
 _MOST_EVENTS_NAMED = 5

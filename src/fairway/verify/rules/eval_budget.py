@@ -10,14 +10,16 @@ CLOCK_SLACK_SHARE = 0.05
 """The log's own clock also sees what lies between the passes; beyond this a person looks at what was timed."""
 
 
+def seconds(seed: SeedFacts) -> tuple[Mapping[str, float], Event]:
+    """Seconds of each part of the final evaluation, and the event that states its score."""
+    score, load = seed.only("evaluate", "score", name="final"), seed.only("evaluate", "load")
+    parts = {"score": score.number("seconds"), "load": load.number("seconds"), "compile": score.number("compile_s")}
+    return parts, score
+
+
 def _check(facts: Facts) -> Iterator[Finding]:
     def one(seed: SeedFacts) -> Iterator[Finding]:
-        score, load = seed.only("evaluate", "score", name="final"), seed.only("evaluate", "load")
-        parts = {
-            "score": score.number("seconds"),
-            "load": load.number("seconds"),
-            "compile": score.number("compile_s"),
-        }
+        parts, score = seconds(seed)
         for limit in facts.track.eval.limits:
             total = sum(parts[name] for name in limit.counts)
             terms = " + ".join(f"{name} {parts[name]:.3f}" for name in limit.counts)

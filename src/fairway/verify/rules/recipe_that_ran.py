@@ -42,7 +42,7 @@ def _check(facts: Facts) -> Iterator[Finding]:
 
 
 def _same_code(facts: Facts, seed: SeedFacts, recipe_sha256: str, first: _Code) -> Iterator[Finding]:
-    archive = facts.files.get(CODE)
+    code = None if facts.code is None else facts.code.file
     for stage in STAGES:
         event = seed.only(stage, "code")
         place = {"file": event.file, "line": event.line}
@@ -53,10 +53,10 @@ def _same_code(facts: Facts, seed: SeedFacts, recipe_sha256: str, first: _Code) 
             yield failed(
                 f"seed {seed.seed}: stage {stage} ran code {ran[:12]}, {first.where} ran {first.sha256[:12]}", **place
             )
-        elif archive is not None and (ran, size_bytes) != (archive.sha256, archive.size_bytes):
+        elif code is not None and (ran, size_bytes) != (code.sha256, code.size_bytes):
             yield failed(
                 f"seed {seed.seed}: stage {stage} ran code {ran[:12]} of {size_bytes} bytes, {CODE} is"
-                f" {archive.sha256[:12]} of {archive.size_bytes}",
+                f" {code.sha256[:12]} of {code.size_bytes}",
                 **place,
             )
         if event.text("recipe_sha256") != recipe_sha256:
@@ -67,7 +67,7 @@ def _same_code(facts: Facts, seed: SeedFacts, recipe_sha256: str, first: _Code) 
             )
         if event.count("seed") != seed.seed:
             yield failed(f"stage {stage} ran with seed {event.count('seed')}, must be {seed.seed}", **place)
-    if facts.scope == "record" and archive is None:
+    if code is None:
         raise NoEvidence("there is no code to compare with the code that ran", CODE)
     if seed.header is not None and seed.header.extra.get("seed") != seed.seed:
         yield failed(f"was packed for seed {seed.header.extra.get('seed')}, must be {seed.seed}", file=seed.header.file)
