@@ -45,6 +45,8 @@ class World:
 
     root: Path
     number: int = SEED
+    folder: Path | None = None
+    """Where the seed's files lie, if not beside the recipe."""
 
     @property
     def recipe(self) -> Path:
@@ -56,7 +58,7 @@ class World:
 
     @property
     def seed(self) -> Path:
-        return self.root / "results" / "mite" / f"seed{SEED}"
+        return self.folder or self.root / "results" / "mite" / f"seed{SEED}"
 
     def stage(self, name: str, folder: Path | None = None) -> list[object]:
         """The call of one stage, writing into ``folder`` (the seed's own unless another is given)."""

@@ -1,5 +1,8 @@
 import hashlib
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 
@@ -22,18 +25,29 @@ def test_every_stage_run_again_writes_the_same_bytes_and_the_same_score(world, f
     ]
 
 
-def test_the_run_of_a_seed_passes_and_its_record_too(world, fairway, tmp_path):
+def test_a_seed_that_the_bundle_ran_passes_and_its_record_too(world, fairway, stages, tmp_path):
+    code = tmp_path / "results" / "train_gpt.py"
+    assert fairway("bundle", world.recipe, "-o", code.parent).status == 0
+    run = replace(world, folder=tmp_path / "results" / world.seed.name)
+    for name in stages:
+        # The stages' own options are those of the verbs, without the verb and the recipe.
+        arguments = map(str, run.stage(name)[2:])
+        call = [sys.executable, code, "--stage", name.replace("-", "_"), *arguments]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
     verdict = tmp_path / "verdict.json"
-    said = fairway("verify", world.seed, "--recipe", world.recipe, "--data", world.data, "-o", verdict)
-    assert said.status == 0 and json.loads(verdict.read_text())["verdict"] == {"strict": "PASS", "precedent": "PASS"}
+    judged = ("--recipe", world.recipe, "--data", world.data, "--code", code, "-o", verdict)
+    assert fairway("verify", run.seed, *judged).status == 0
+    assert json.loads(verdict.read_text())["verdict"] == {"strict": "PASS", "precedent": "PASS"}
+    # Package and bundle end in the same bytes.
+    assert [digest(run.seed / name) for name in DIGESTED] == [digest(world.seed / name) for name in DIGESTED]
     made = fairway(
-        *("record", world.recipe, "--results", world.recipe.parent, "--data", world.data),
+        *("record", world.recipe, "--results", code.parent, "--data", world.data),
         *("-o", tmp_path / "records" / "track_tiny", "--author", "A. Tester", "--github-id", "tester"),
     )
-    assert made.status == 0
-    place = made.out.splitlines()[-1]
+    assert made.status == 0, made.err
     # One seed where the track asks for three: the judge says so, and says nothing else.
-    judged = fairway("check", place, "--format", "json")
+    judged = fairway("check", made.out.splitlines()[-1], "--format", "json")
     failed = {f["rule"] for f in json.loads(judged.out)[0]["findings"] if f["verdict"] == "FAIL"}
     assert judged.status == 1 and failed == {"seeds-distinct"}
 
