@@ -7,6 +7,7 @@
 - ``prune``: definitions that nothing reachable names.
 - ``emit``: one text from many sections, with the recipe as a literal.
 - ``shrink``: the text minified, compressed, and wrapped so that it unpacks itself.
+- ``optimise``: what a compiler would do and a reader would not like, in the minified form alone.
 - ``names``: short names for what is the program's own.
 - ``build``: all of that, from a resolved recipe to two files.
 - ``compare``: package and bundle side by side, to the last bit.
