@@ -632,9 +632,11 @@ def _forget_parameter_names(tree: ast.Module) -> None:
     """Mark parameters that no call names as positional only: a minifier may then call them what it likes."""
     named: dict[str, set[str]] = {}
     anywhere: set[str] = set()
+    all_names = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            passed = {keyword.arg for keyword in node.keywords if keyword.arg is not None}
+            unpacks = any(keyword.arg is None for keyword in node.keywords)
+            passed = all_names if unpacks else {keyword.arg for keyword in node.keywords if keyword.arg is not None}
             if isinstance(node.func, ast.Name | ast.Attribute):
                 name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
                 named.setdefault(name, set()).update(passed)
