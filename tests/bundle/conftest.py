@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fairway.bundle.compare import run_alone
 from fairway.fetch.dataset import fetch_dataset
 from fairway.recipes.load import Resolved, load_recipe
 
@@ -13,9 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FAIRWAY = "from fairway.cli.__main__ import main; main()"
 
 
-def fairway(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def call_fairway(*arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own, as users do: without the checks that tests hook into imports."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *filter(None, sys.path)])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *filter(None, sys.path)]),
+        **variables,
+    }
     return subprocess.run(
         [sys.executable, "-c", FAIRWAY, *arguments],
         cwd=cwd,
@@ -34,12 +39,17 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def bundle(name: str) -> Path:
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
-            result = fairway("bundle", name, "-o", str(folder))
+            result = call_fairway("bundle", name, "-o", str(folder))
             assert result.returncode == 0, result.stderr
             made[name] = folder
         return made[name]
 
     return bundle
+
+
+@pytest.fixture(scope="session")
+def fairway() -> Callable[..., subprocess.CompletedProcess[str]]:
+    return call_fairway
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +70,6 @@ def whole_run(
     tmp_path_factory: pytest.TempPathFactory, bundled: Callable[[str], Path], tiny_data: Path
 ) -> tuple[Path, str]:
     """Folder and output of ``python train_gpt.py``: alone in its folder, no fairway to import."""
-    from fairway.bundle.compare import run_alone
-
     folder = tmp_path_factory.mktemp("alone")
     file = folder / "train_gpt.py"
     file.write_bytes((bundled("tiny") / "train_gpt.py").read_bytes())

@@ -49,6 +49,8 @@ class Scope:
     values: dict[str, ast.expr | None] = field(default_factory=dict)
     items: dict[str, ast.expr] = field(default_factory=dict)
     """Loop variables to what they run over."""
+    contexts: dict[str, ast.expr] = field(default_factory=dict)
+    """Names behind ``with ... as`` to what is entered."""
     owner: str | None = None
     """The class whose method this is."""
     outer: "Scope | None" = None
@@ -83,6 +85,9 @@ def scope_of(function: Function, owner: str | None, outer: Scope | None) -> Scop
         elif isinstance(node, ast.For | ast.comprehension) and isinstance(node.target, ast.Name):
             bound.append((node.target.id, None))
             scope.items[node.target.id] = node.iter
+        elif isinstance(node, ast.withitem) and isinstance(node.optional_vars, ast.Name):
+            bound.append((node.optional_vars.id, None))
+            scope.contexts[node.optional_vars.id] = node.context_expr
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             bound.append((node.id, None))
         elif isinstance(node, ast.Nonlocal | ast.Global):
@@ -106,15 +111,17 @@ def scope_of(function: Function, owner: str | None, outer: Scope | None) -> Scop
     for name in parameters & {*names, *stores}:  # bound again inside: neither annotation nor value holds
         scope.annotations.pop(name, None)
         scope.values[name] = None
-    for name in list(scope.items):
-        if stores.count(name) > 1:
-            del scope.items[name]
+    for table in (scope.items, scope.contexts):
+        for name in list(table):
+            if stores.count(name) > 1:
+                del table[name]
     inner = [name for node in ast.walk(function) if isinstance(node, ast.Nonlocal | ast.Global) for name in node.names]
     for name in inner:  # a function inside may bind it anew
         if name in scope.values:
             scope.values[name] = None
             scope.annotations.pop(name, None)
             scope.items.pop(name, None)
+            scope.contexts.pop(name, None)
     return scope
 
 
@@ -218,6 +225,8 @@ class Knowledge:
             return self.types(value, here)
         if name in here.items:
             return self._item_types(here.items[name], here)
+        if name in here.contexts:
+            return self._entered_types(here.contexts[name], here)
         return None
 
     def _item_types(self, iterable: ast.expr, scope: Scope) -> Types:
@@ -227,6 +236,17 @@ class Knowledge:
             annotation = here.annotations[iterable.id]
             if isinstance(annotation, ast.Subscript) and not isinstance(annotation.slice, ast.Tuple):
                 return self.annotated(annotation.slice)
+        return None
+
+    def _entered_types(self, context: ast.expr, scope: Scope) -> Types:
+        """What ``with`` binds: an object that enters as itself, or what a ``contextmanager`` yields."""
+        if isinstance(context, ast.Call) and isinstance(context.func, ast.Name):
+            definition = self.defs.get(context.func.id)
+            if isinstance(definition, ast.ClassDef):
+                enters = [e for e in definition.body if isinstance(e, ast.FunctionDef) and e.name == "__enter__"]
+                return self.annotated(enters[0].returns) if enters else None
+            if isinstance(definition, ast.FunctionDef) and isinstance(definition.returns, ast.Subscript):
+                return self.annotated(definition.returns.slice)
         return None
 
     def _union(self, parts: Sequence[Types]) -> Types:

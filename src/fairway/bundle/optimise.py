@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairway.bundle.knowledge import COMPARISONS, Knowledge, Known, is_pure, replaced_fields, scoped
-from fairway.bundle.names import SHARED, strings
+from fairway.bundle.names import SHARED, own_names, strings
 from fairway.bundle.prune import drop_unreached
 from fairway.spec.recipe import Recipe
 
 _CALLED_FROM_OUTSIDE = frozenset({"forward", "backward", "error", "__enter__", "__exit__", "__iter__", "__next__"})
 _RECIPE = "RECIPE"
+_FEW = 12
+"""Characters that a constant may take in all its places together."""
 
 
 def optimised(tree: ast.Module, recipe: Recipe, written_out: frozenset[str]) -> ast.Module:
@@ -30,6 +32,8 @@ def optimised(tree: ast.Module, recipe: Recipe, written_out: frozenset[str]) -> 
         tree = _Fold().visit(tree)
         calls = Calls(tree)
         _settle_parameters(tree, calls)
+        _settle_attributes(tree, Calls(tree), written_out)
+        _settle_globals(tree)
         _drop_unread(tree, calls, written_out)
         ast.fix_missing_locations(tree)
         drop_unreached(tree, annotations=True)
@@ -445,6 +449,74 @@ def _is_harmless(value: ast.expr) -> bool:
     return is_pure(value) or isinstance(value, ast.Lambda)
 
 
+# ---- attributes and globals
+
+
+def _settle_attributes(tree: ast.Module, calls: Calls, written_out: frozenset[str]) -> None:
+    """Attributes that are set once, to a constant, and fields that every call gives the same, become that."""
+    homes: dict[str, int] = {}
+    values: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for each in node.body:
+                if isinstance(each, ast.FunctionDef):
+                    homes[each.name] = homes.get(each.name, 0) + 2
+                elif isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
+                    homes[each.target.id] = homes.get(each.target.id, 0) + 1
+        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            homes[node.attr] = homes.get(node.attr, 0) + 1
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
+            pairs = [(node.targets[0], node.value)]
+            if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(node.targets[0].elts, node.value.elts, strict=False))
+            for target, value in pairs:
+                if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                    values.setdefault(target.attr, []).append(value)
+    for kind in calls.classes():
+        for field_node in kind.fields():
+            assert isinstance(field_node.target, ast.Name)
+            name = field_node.target.id
+            given = [_field_value(kind, call, name) for call in kind.calls]
+            if given and all(each is not None for each in given):
+                values.setdefault(name, []).extend(each for each in given if each is not None)
+    known = SHARED | written_out | strings(tree) | replaced_fields([tree])
+    constants = {
+        name: given[0]
+        for name, given in values.items()
+        if homes.get(name) == 1
+        and name not in known
+        and all(isinstance(each, ast.Constant) for each in given)
+        and len({ast.dump(each) for each in given}) == 1
+        and _constant(given[0]) is not None
+    }
+    found = {
+        id(node): constants[node.attr]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in constants
+    }
+    _Replace(found).visit(tree)
+
+
+def _field_value(kind: Kind, call: ast.Call, name: str) -> ast.expr | None:
+    return None if call.args else next((each.value for each in call.keywords if each.arg == name), None)
+
+
+def _settle_globals(tree: ast.Module) -> None:
+    """Numbers of the top level go where they are read, if that is in few places."""
+    stores = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    stores += [node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)]
+    reads: dict[str, list[ast.Name]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            reads.setdefault(node.id, []).append(node)
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and _constant(node.value) is not None:
+            name, value = node.targets[0].id, node.value
+            places = reads.get(name, [])
+            if stores.count(name) == 1 and (len(places) < 2 or len(ast.unparse(value)) * len(places) < _FEW):
+                _Replace({id(place): value for place in places}).visit(tree)
+
+
 # ---- what nobody reads
 
 
@@ -632,18 +704,27 @@ def _forget_parameter_names(tree: ast.Module) -> None:
     """Mark parameters that no call names as positional only: a minifier may then call them what it likes."""
     named: dict[str, set[str]] = {}
     anywhere: set[str] = set()
+    called_by_attribute: set[str] = set()
+    all_names = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            passed = {keyword.arg for keyword in node.keywords if keyword.arg is not None}
+            unpacks = any(keyword.arg is None for keyword in node.keywords)
+            passed = all_names if unpacks else {keyword.arg for keyword in node.keywords if keyword.arg is not None}
             if isinstance(node.func, ast.Name | ast.Attribute):
                 name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
                 named.setdefault(name, set()).update(passed)
+                if isinstance(node.func, ast.Attribute):
+                    called_by_attribute.add(name)
             else:
                 anywhere |= passed
-    tops = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    foreign = {
+        name for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for name in bound_at_top(node)
+    }
+    attributes = own_names(tree)[0]
     for name, passed in named.items():
-        if name not in tops:  # a variable may hold any function
-            anywhere |= passed
+        if name not in defined and (name in attributes or name not in called_by_attribute | foreign):
+            anywhere |= passed  # a variable or a field may hold any function
     for owner in ast.walk(tree):
         for each in getattr(owner, "body", []) if not isinstance(owner, ast.Lambda | ast.IfExp) else []:
             if not isinstance(each, ast.FunctionDef):

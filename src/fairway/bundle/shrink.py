@@ -16,7 +16,7 @@ from fairway.bundle.optimise import optimised, positional
 from fairway.bundle.prune import drop_unreached
 from fairway.spec.recipe import Recipe
 
-_SOURCE_NAME = "train_gpt.min.py"
+SOURCE_NAME = "train_gpt.min.py"
 """What tracebacks and ``inspect`` call the unpacked text; it lies in ``linecache``, for Triton reads kernels back."""
 
 _STUB = """import base64,linecache,{codec} as z
@@ -66,7 +66,7 @@ def self_extracting(text: str) -> bytes:
     packed += [("brotli", brotli.compress(data, quality=11, lgwin=lgwin)) for lgwin in (16, 18, 22)]
     packed.append(("bz2", bz2.compress(data, 9)))
     files = [
-        _STUB.format(codec=codec, data=base64.b85encode(each).decode(), name=_SOURCE_NAME).encode()
+        _STUB.format(codec=codec, data=base64.b85encode(each).decode(), name=SOURCE_NAME).encode()
         for codec, each in packed
     ]
     return min(files, key=len)

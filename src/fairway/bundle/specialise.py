@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fairway.bundle.collect import Collected
 from fairway.bundle.edits import Block, Region, Source, blocks
 from fairway.bundle.knowledge import Knowledge, Scope, is_pure, replaced_fields, scope_of, scoped
-from fairway.bundle.prune import prune
+from fairway.bundle.prune import prune, reach
 from fairway.spec.recipe import Recipe
 
 _WEAK = (ast.BoolOp, ast.IfExp, ast.Lambda, ast.NamedExpr, ast.Starred)
@@ -45,12 +45,17 @@ def _know(sources: Sequence[Source], recipe: Recipe) -> Knowledge:
 
 def _settle(sources: Sequence[Source], recipe: Recipe, roots: Sequence[ast.AST]) -> None:
     knowledge = _know(sources, recipe)
+    running = reach([source.tree for source in sources], roots, annotations=False).names
+    idle = {name for name, node in knowledge.defs.items() if isinstance(node, ast.ClassDef)}
+    idle -= running | knowledge.specs
     for source in sources:
         for node, scope in scoped(source.tree):
             if isinstance(node, ast.If):
                 _settle_if(source, node, scope, knowledge)
             elif isinstance(node, ast.IfExp):
                 _settle_choice(source, node, scope, knowledge)
+            elif isinstance(node, ast.Call) and (known := knowledge.known(node, scope)) is not None:
+                source.replace(node, str(known.value))
             elif isinstance(node, ast.While | ast.Assert):
                 _settle_test(source, node.test, scope, knowledge)
             elif isinstance(node, ast.Match):
@@ -58,7 +63,7 @@ def _settle(sources: Sequence[Source], recipe: Recipe, roots: Sequence[ast.AST])
             elif isinstance(node, ast.FunctionDef):
                 _drop_unused_locals(source, node, scope)
             elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-                _settle_union(source, node, knowledge)
+                _settle_union(source, node, knowledge, idle)
         for _, block in blocks(source.tree):
             _drop_after_end(source, block)
 
@@ -169,8 +174,8 @@ def _settle_match(source: Source, node: ast.Match, scope: Scope | None, knowledg
             source.unwrap(Region(node.lineno, node.end_lineno), Region(pattern.lineno + 1, last), node.col_offset)
 
 
-def _settle_union(source: Source, node: ast.BinOp, knowledge: Knowledge) -> None:
-    """Drop members of a union that do not occur."""
+def _settle_union(source: Source, node: ast.BinOp, knowledge: Knowledge, idle: set[str]) -> None:
+    """Drop members of a union that do not occur: no objects of them, or no use but in annotations beside a used one."""
     members: list[ast.expr] = []
     waiting: list[ast.expr] = [node]
     while waiting:
@@ -179,7 +184,9 @@ def _settle_union(source: Source, node: ast.BinOp, knowledge: Knowledge) -> None
             waiting += [each.right, each.left]
         else:
             members.append(each)
-    kept = [each for each in members if not (isinstance(each, ast.Name) and each.id in knowledge.absent)]
+    names = {each.id for each in members if isinstance(each, ast.Name)}
+    gone = knowledge.absent | (idle if names & (knowledge.defs.keys() - idle) else set())
+    kept = [each for each in members if not (isinstance(each, ast.Name) and each.id in gone)]
     if kept and len(kept) < len(members):
         source.replace(node, " | ".join(source.segment(each) for each in kept))
 

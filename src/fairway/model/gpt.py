@@ -103,10 +103,10 @@ class Gpt(nn.Module):
             if skips:
                 x = lerp_skip(x, skips.pop(), skip_weight[j], skip_gate[j])
             here = context(len(depth.encoder) + j, layer)
-            if j < split:
-                x = one_lane(x, layers[layer], here)
-            else:
+            if isinstance(spec.lanes, TwoLanes) and j >= split:
                 x, mlp_lane = two_lanes(x, mlp_lane, layers[layer], here)
+            else:
+                x = one_lane(x, layers[layer], here)
         if split < len(depth.decoder):
             x = (x + mlp_lane) * 0.5
         return scaled_rms_norm(x)
