@@ -277,7 +277,7 @@ def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
         raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
     state, _ = unpack(data)
     model = Gpt(run.recipe.model, dtype=compute_dtype(device))
-    model.load_state_dict(bank(state, run.recipe.model.layers))
+    model.load_state_dict(bank(state, run.recipe.model))
     return model.to(device)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from sentencepiece import SentencePieceNormalizer, SentencePieceProcessor, SentencePieceTrainer
 
 from fairway.data.byte_counts import SPACE_PIECE, load_tokenizer
-from fairway.data.documents import BOS
 from fairway.data.shards import ShardWriter, Split
 from fairway.errors import DataError
 from fairway.runtime.tensors import write_bytes_atomic
+from fairway.spec.data import BOS
 
 NORMALISATION = "nmt_nfkc"
 

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
-from fairway.spec.model import ModelSpec, TwoLanes
+from fairway.spec.model import ModelSpec, OneLane, TwoLanes
 from fairway.spec.roles import Role, role_of
 
 SPEC = ModelSpec(
@@ -23,14 +25,14 @@ def state():
 
 def test_banking_undoes_unbanking():
     before = state()
-    after = bank(unbank(before, 3), 3)
+    after = bank(unbank(before, SPEC), SPEC)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_slices_get_the_layer_and_part_they_are():
     before = state()
-    after = unbank(before, 3)
+    after = unbank(before, SPEC)
     assert torch.equal(after["blocks.1.q"], before["qo_bank"][1])
     assert torch.equal(after["blocks.1.o"], before["qo_bank"][4])
     assert torch.equal(after["blocks.2.k"], before["kv_bank"][2])
@@ -40,16 +42,16 @@ def test_slices_get_the_layer_and_part_they_are():
 
 
 def test_every_unbanked_name_has_a_role_and_none_has_two_axes_but_matrices():
-    for name, tensor in unbank(state(), 3).items():
+    for name, tensor in unbank(state(), SPEC).items():
         assert role_of(name) in Role
         assert (tensor.ndim == 2) or role_of(name) == Role.CONTROL
 
 
 def test_a_missing_matrix_and_one_too_many_are_named():
-    matrices = unbank(state(), 3)
+    matrices = unbank(state(), SPEC)
     with pytest.raises(ValueError, match=r"missing for 3 layers: blocks\.1\.k"):
-        bank({name: tensor for name, tensor in matrices.items() if name != "blocks.1.k"}, 3)
+        bank({name: tensor for name, tensor in matrices.items() if name != "blocks.1.k"}, SPEC)
     with pytest.raises(ValueError, match=r"blocks\.2\.\w+ is of layer 2, but there are 2 layers"):
-        bank(matrices, 2)
+        bank(matrices, replace(SPEC, layers=2, lanes=OneLane()))
     with pytest.raises(ValueError, match="must hold 8 matrices, got 6"):
-        unbank(state(), 4)
+        unbank(state(), replace(SPEC, layers=4))

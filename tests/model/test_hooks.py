@@ -57,12 +57,12 @@ def test_rotated_inputs_and_rotated_weights_are_the_same_function(model):
     widths = {"attn_in": 32, "attn_proj_in": 32, "mlp_in": 32, "mlp_proj_in": 64}
     rotations = {part: hadamard_rotation(width, 1, part) for part, width in widths.items()}
     reads = {"q": "attn_in", "k": "attn_in", "v": "attn_in", "o": "attn_proj_in", "up": "mlp_in", "down": "mlp_proj_in"}
-    matrices = unbank(model.state_dict(), SPEC.layers)
+    matrices = unbank(model.state_dict(), SPEC)
     for name in matrices:
         if name.startswith("blocks."):
             matrices[name] = matrices[name] @ rotations[reads[name.rsplit(".", 1)[1]]]
     rotated = Gpt(SPEC)
-    rotated.load_state_dict(bank(matrices, SPEC.layers))
+    rotated.load_state_dict(bank(matrices, SPEC))
     online = Hooks(rotate=lambda part, x: x @ rotations[part] if part in rotations else x)
     with torch.no_grad():
         torch.testing.assert_close(

@@ -61,7 +61,7 @@ def test_the_forecast_is_within_three_percent_of_an_artifact_of_gaussian_weights
     quant = replace(recipe.quant, rounding=Nearest())
     recipe = replace(recipe, model=spec, data=replace(recipe.data, vocab_size=vocab), quant=quant)
     model = gaussian_model(spec)
-    eyes = {n: torch.eye(t.shape[1]) for n, t in unbank(model.state_dict(), layers).items() if t.dim() == 2}
+    eyes = {n: torch.eye(t.shape[1]) for n, t in unbank(model.state_dict(), model.spec).items() if t.dim() == 2}
     data = pack(rotate_gptq(model, eyes, quant), quant, {"recipe_sha256": "0f" * 32, "seed": 1})
     expected = forecast(recipe)
     assert expected.total_bytes == pytest.approx(len(data), rel=0.03)

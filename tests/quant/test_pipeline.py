@@ -35,14 +35,14 @@ def plain(spec, **changes):
 
 def loaded(spec, state):
     model = Gpt(spec)
-    model.load_state_dict(bank(state, spec.layers))
+    model.load_state_dict(bank(state, spec))
     return model
 
 
 def test_without_rotation_and_gptq_every_matrix_is_rounded_on_the_grid_of_its_role(model, hessians, quant_spec):
     quant = plain(quant_spec)
     quantized = rotate_gptq(model, hessians, quant)
-    state = unbank(model.state_dict(), 4)
+    state = unbank(model.state_dict(), model.spec)
     for part, grid in {"q": quant.attention, "o": quant.attention, "up": quant.mlp, "down": quant.mlp}.items():
         name = f"blocks.2.{part}"
         step = row_steps(state[name], grid)
@@ -59,7 +59,7 @@ def test_without_rotation_and_gptq_every_matrix_is_rounded_on_the_grid_of_its_ro
 def test_the_artifact_gives_back_the_model_to_the_error_of_its_grids(model, hessians, quant_spec, rotation, rounding):
     quant = replace(quant_spec, rotation=rotation, rounding=rounding)
     state, header = unpack(pack(rotate_gptq(model, hessians, quant), quant, {"seed": 7}))
-    before = unbank(model.state_dict(), 4)
+    before = unbank(model.state_dict(), model.spec)
     assert state.keys() == before.keys()
     assert header["extra"] == {"seed": 7}
     for tensor in header["tensors"]:
@@ -101,7 +101,7 @@ def test_events_tell_each_matrix_its_errors_with_and_without_rotation_and_gptq(m
     entries = read_events(tmp_path / "log.jsonl")
     tensors = {entry["name"]: entry for entry in entries if entry["event"] == "tensor"}
     assert tensors.keys() == quantized.symbols.keys()
-    state = unbank(model.state_dict(), 4)
+    state = unbank(model.state_dict(), model.spec)
     for name, entry in tensors.items():
         assert 0 < entry["error_gptq"] < entry["error_nearest"] < 0.1
         assert 0 < entry["error_gptq_unrotated"] < entry["error_nearest_unrotated"]
@@ -129,7 +129,7 @@ def test_the_error_told_of_a_rotated_matrix_is_that_of_its_folded_weights_on_the
 ):
     with EventLog(tmp_path / "log.jsonl", stage="rotate_gptq") as log:
         state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec, log), quant_spec, {}))
-    before = unbank(model.state_dict(), 4)
+    before = unbank(model.state_dict(), model.spec)
     for entry in read_events(tmp_path / "log.jsonl"):
         if entry["event"] == "tensor":
             name = entry["name"]

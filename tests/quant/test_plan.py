@@ -7,7 +7,7 @@ from fairway.spec.roles import ATTENTION_ROLES, MLP_ROLES, Role
 
 
 def test_every_tensor_of_the_model_gets_one_treatment_and_only_controls_are_kept(model, quant_spec):
-    state = unbank(model.state_dict(), model.spec.layers)
+    state = unbank(model.state_dict(), model.spec)
     treatments = plan({name: tensor.shape for name, tensor in state.items()}, quant_spec)
     assert sorted(t.name for t in treatments) == sorted(state)
     assert all(t.shape == tuple(state[t.name].shape) for t in treatments)

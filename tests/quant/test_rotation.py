@@ -8,7 +8,7 @@ from fairway.spec.quant import Hadamard, NoRotation
 
 
 def shapes_of(model):
-    return {name: tensor.shape for name, tensor in unbank(model.state_dict(), model.spec.layers).items()}
+    return {name: tensor.shape for name, tensor in unbank(model.state_dict(), model.spec).items()}
 
 
 def test_four_inputs_have_a_rotation_of_their_own_of_their_width_and_the_embedding_has_none(model):
@@ -50,10 +50,10 @@ def test_baking_spreads_outliers_over_all_columns(model):
 def test_a_baked_model_under_online_hooks_computes_what_the_plain_model_does(model, looped):
     turns = rotations(shapes_of(model), Hadamard())
     parts = {"q": "attn_in", "k": "attn_in", "v": "attn_in", "o": "attn_proj_in", "up": "mlp_in", "down": "mlp_proj_in"}
-    state = unbank(model.state_dict(), model.spec.layers)
+    state = unbank(model.state_dict(), model.spec)
     state = {n: bake(w, turns[parts[n.split(".")[2]]]) if n.startswith("blocks.") else w for n, w in state.items()}
     baked = Gpt(model.spec)
-    baked.load_state_dict(bank(state, model.spec.layers))
+    baked.load_state_dict(bank(state, model.spec))
     tokens = torch.randint(300, (2, 24), generator=torch.Generator().manual_seed(1))
     plain = model(tokens, looped=looped)
     torch.testing.assert_close(baked(tokens, looped=looped, hooks=online_hooks(turns)), plain, atol=1e-4, rtol=1e-4)

@@ -21,7 +21,7 @@ def specialise(program: Collected, recipe: Recipe, call: str) -> Collected:
     """The program without what ``recipe`` never takes; ``call`` is the text that starts it."""
     roots = [ast.parse(call)]
     sources = [Source(section.text) for section in program.sections]
-    changes = (_settle, _shorten_specs, _prune)
+    changes = (_settle, _shorten_specs, _drop_idle_fields, _prune)
     idle = 0
     while idle < len(changes):
         changes[0](sources, recipe, roots)
@@ -239,6 +239,31 @@ def _shorten_specs(sources: Sequence[Source], recipe: Recipe, roots: Sequence[as
                     elif each.value is not None:
                         source.change(source.span(each.annotation)[1], source.span(each)[1], "")
             source.remove(gone, node.body)
+
+
+def _drop_idle_fields(sources: Sequence[Source], recipe: Recipe, roots: Sequence[ast.AST]) -> None:
+    """Fields of named tuples that default to None, where nothing sets or reads a field of that name."""
+    used = {name for source in sources for node in ast.walk(source.tree) for name in _names_used(node)}
+    for source in sources:
+        for node in source.tree.body:
+            if not isinstance(node, ast.ClassDef) or "NamedTuple" not in {ast.unparse(base) for base in node.bases}:
+                continue
+            gone: list[ast.stmt] = []
+            for place, each in enumerate(node.body):
+                if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name) and each.target.id not in used:
+                    if isinstance(each.value, ast.Constant) and each.value.value is None:
+                        following = node.body[place + 1 : place + 2]
+                        gone += [each, *(one for one in following if isinstance(one, ast.Expr))]
+            source.remove(gone, node.body)
+
+
+def _names_used(node: ast.AST) -> list[str]:
+    """What may set or read a field: attributes, keywords, texts."""
+    if isinstance(node, ast.Attribute):
+        return [node.attr]
+    if isinstance(node, ast.keyword) and node.arg:
+        return [node.arg]
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
 
 
 def fields_read(sources: Sequence[Source], knowledge: Knowledge) -> dict[str, set[str]]:

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Int, Int32
 from torch import Tensor
 
-from fairway.data.documents import BOS, segment_bounds
+from fairway.data.documents import segment_bounds
 from fairway.data.shards import TokenArray, find_token, open_shard, read_tokens
 from fairway.errors import DataError
+from fairway.spec.data import BOS
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ from jaxtyping import Int, Int32, Int64
 from torch import Tensor
 
 from fairway.errors import DataError
-
-BOS = 1
-"""Beginning of document, the same id in every tokenizer of the track."""
+from fairway.spec.data import BOS
 
 _SEGMENT_BOUNDS_MULTIPLE = 64
 

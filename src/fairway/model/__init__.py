@@ -1,8 +1,12 @@
 """The one forward, which training, calibration, evaluation and adaptation share.
 
-- ``gpt``: embedding, blocks, head; the parameters, as banks.
+- ``gpt``: embedding, blocks, head.
+- ``parameters``: every parameter's name, shape and neutral value.
+- ``weights``: slices of the parameters by layer, and the context of a layer's run.
+- ``entry``: what the first layer reads: tokens, hashes of runs, smear.
+- ``history``: layers that read all layers before them.
 - ``block``: one layer on one residual stream or on two lanes.
-- ``attention``: projections, rotary, gains, exclusive self attention.
+- ``attention``: projections, rotary, gains, exclusive self attention, gates of heads.
 - ``mlp``: up, leaky square, down.
 - ``rotary``: the angles of each position.
 - ``depth``: which layer runs when; loops and skips (pure).

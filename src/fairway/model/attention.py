@@ -1,55 +1,75 @@
-"""Projections, rotary, gains, causal attention, exclusive self attention."""
+"""Projections, rotary, gains, causal attention, exclusive self attention, gates of heads."""
 
-from typing import NamedTuple
-
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from fairway.kernels.exclusive import exclude_self
 from fairway.kernels.rotary_heads import rotary_heads
-from fairway.kernels.varlen_attention import Packing, causal_attention, segment_attention
-from fairway.model.hooks import Hooks, Site
-from fairway.model.rotary import Rotary
+from fairway.kernels.varlen_attention import causal_attention, segment_attention
+from fairway.model.weights import BlockContext, LayerWeights
+from fairway.spec.mechanisms import DenseHeadGate, SparseHeadGate, ValueEmbedding
+from fairway.spec.model import Loops
 
 
-class AttentionWeights(NamedTuple):
-    """One layer's slices of the banks."""
-
-    q: Float[Tensor, "D D"]
-    k: Float[Tensor, "Dkv D"]
-    v: Float[Tensor, "Dkv D"]
-    o: Float[Tensor, "D D"]
-    gain: Float[Tensor, " H"]
-
-
-def attention_output(
-    x: Float[Tensor, "B T D"],
-    weights: AttentionWeights,
-    *,
-    rotary: Rotary,
-    packing: Packing | None,
-    exclusive: bool,
-    slot: int,
-    layer: int,
-    hooks: Hooks,
-) -> Float[Tensor, "B T D"]:
+def attention_output(x: Float[Tensor, "B T D"], weights: LayerWeights, context: BlockContext) -> Float[Tensor, "B T D"]:
     """What the attention of one layer adds, before ``attn_scale``; inside segments where there is a packing."""
-    hooks.observe(Site(slot, layer, "attn_in"), x)
+    spec, hooks, packing = context.spec, context.hooks, context.packing
+    hooks.observe(context.site("attn_in"), x)
     rotated = hooks.rotate("attn_in", x)
-    width = x.shape[-1] // weights.gain.shape[0]
-    q = hooks.adapt(Site(slot, layer, "q"), x, F.linear(rotated, weights.q)).unflatten(-1, (-1, width))
-    k = hooks.adapt(Site(slot, layer, "k"), x, F.linear(rotated, weights.k)).unflatten(-1, (-1, width))
-    v = hooks.adapt(Site(slot, layer, "v"), x, F.linear(rotated, weights.v)).unflatten(-1, (-1, width))
-    q = rotary_heads(q, weights.gain, rotary.cos, rotary.sin)
-    k = rotary_heads(k, None, rotary.cos, rotary.sin)
+    if spec.q_rank:
+        assert weights.q_in is not None
+        narrow = F.linear(rotated, weights.q_in)
+        hooks.observe(context.site("q_proj_in"), narrow)
+        q = F.linear(hooks.rotate("q_proj_in", narrow), weights.q)
+    else:
+        q = F.linear(rotated, weights.q)
+    k, v = F.linear(rotated, weights.k), F.linear(rotated, weights.v)
+    if isinstance(spec.value_embedding, ValueEmbedding) and context.added_value is not None:
+        v = v + context.added_value
+    if isinstance(spec.loops, Loops) and spec.loops.adapter_rank:
+        assert context.run_weights is not None
+        narrow_q, narrow_k, narrow_v, _ = (F.linear(x, inward) for inward in context.run_weights.inward)
+        q = q + F.linear(narrow_q, context.run_weights.qo[0])
+        k = k + F.linear(narrow_k, context.run_weights.kv[0])
+        v = v + F.linear(narrow_v, context.run_weights.kv[1])
+    heads = (-1, x.shape[-1] // spec.heads)
+    q = hooks.adapt(context.site("q"), x, q).unflatten(-1, heads)
+    k = hooks.adapt(context.site("k"), x, k).unflatten(-1, heads)
+    v = hooks.adapt(context.site("v"), x, v).unflatten(-1, heads)
+    if spec.value_residual:
+        v = _with_first_values(v, weights, context)
+    q = rotary_heads(q, weights.q_gain, context.rotary.cos, context.rotary.sin)
+    k = rotary_heads(k, None, context.rotary.cos, context.rotary.sin)
     if packing is None:
         y = causal_attention(q, k, v)
     else:
         y = segment_attention(q[0], k[0], v[0], packing)[None]
-    if exclusive:
+    if context.layer >= spec.layers - spec.xsa_last:
         y = exclude_self(y, v)
+    if isinstance(spec.head_gate, DenseHeadGate | SparseHeadGate):
+        y = y * torch.sigmoid(_gate_logits(x, weights, spec.head_gate))[..., None]
     y = y.flatten(-2)
-    hooks.observe(Site(slot, layer, "attn_proj_in"), y)
-    y = F.linear(hooks.rotate("attn_proj_in", y), weights.o)
-    return hooks.adapt(Site(slot, layer, "o"), x, y)
+    hooks.observe(context.site("attn_proj_in"), y)
+    z = F.linear(hooks.rotate("attn_proj_in", y), weights.o)
+    if isinstance(spec.loops, Loops) and spec.loops.adapter_rank:
+        assert context.run_weights is not None
+        z = z + F.linear(F.linear(y, context.run_weights.inward[3]), context.run_weights.qo[1])
+    return hooks.adapt(context.site("o"), x, z)
+
+
+def _with_first_values(v: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
+    """``mix_0 v_0 + mix_1 v``; the first layer's own values are both (recipes B.3)."""
+    assert context.first_values is not None and weights.value_mix is not None
+    if not context.first_values:
+        context.first_values.append(v)
+    return weights.value_mix[0] * context.first_values[0] + weights.value_mix[1] * v
+
+
+def _gate_logits(x: Tensor, weights: LayerWeights, gate: DenseHeadGate | SparseHeadGate) -> Tensor:
+    """Of each head, (..., H)."""
+    assert weights.head_gate is not None
+    if isinstance(gate, SparseHeadGate):
+        return F.linear(x[..., : gate.inputs], weights.head_gate) * gate.scale
+    return F.linear(x, weights.head_gate, weights.head_bias)

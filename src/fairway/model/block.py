@@ -1,47 +1,14 @@
 """One layer, on one residual stream or on two lanes."""
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fairway.kernels.channel_sum import channel_sum
 from fairway.kernels.norms import scaled_rms_norm
-from fairway.kernels.varlen_attention import Packing
-from fairway.model.attention import AttentionWeights, attention_output
-from fairway.model.hooks import Hooks
+from fairway.model.attention import attention_output
 from fairway.model.mlp import mlp_output
-from fairway.model.rotary import Rotary
-
-
-class LayerWeights(NamedTuple):
-    """Everything one layer multiplies with; slices, never copies."""
-
-    attention: AttentionWeights
-    up: Float[Tensor, "F D"]
-    down: Float[Tensor, "D F"]
-    attn_scale: Float[Tensor, " D"]
-    mlp_scale: Float[Tensor, " D"]
-    mix: Float[Tensor, "2 D"]
-    decay: Float[Tensor, " 2"] | None
-    """Of each lane; absent with one lane."""
-    lane_mix: Float[Tensor, "2 2"] | None
-    """From attention and MLP (rows) to lanes (columns)."""
-
-
-class BlockContext(NamedTuple):
-    """What is the same for all tokens, or for all layers, of one run of one layer."""
-
-    x0: Float[Tensor, "B T D"]
-    rotary: Rotary
-    packing: Packing | None
-    hooks: Hooks
-    slot: int
-    layer: int
-    exclusive: bool
-    norm_scale: float
-    slope: float
+from fairway.model.weights import BlockContext, LayerWeights
 
 
 def lerp_skip(
@@ -54,7 +21,7 @@ def lerp_skip(
 
 def one_lane(x: Float[Tensor, "B T D"], weights: LayerWeights, context: BlockContext) -> Float[Tensor, "B T D"]:
     """Mix with the embedding, attention, then MLP, each added to the stream."""
-    x = channel_sum((x, weights.mix[0]), (context.x0, weights.mix[1]))
+    x = channel_sum((x, weights.resid_mix[0]), (context.x0, weights.resid_mix[1]))
     x = channel_sum((x, None), (_block_attention(x, weights, context), weights.attn_scale))
     return channel_sum((x, None), (_block_mlp(x, weights, context), weights.mlp_scale))
 
@@ -67,11 +34,11 @@ def two_lanes(
     Lane ``j`` becomes ``decay_j lane_j + mix_0j A + mix_1j M``, with ``A`` and ``M`` the scaled outputs. Only
     attention's input is mixed with the embedding; the decayed lanes are not.
     """
-    assert weights.decay is not None and weights.lane_mix is not None
-    mixed = channel_sum((attn_lane, weights.mix[0]), (context.x0, weights.mix[1]))
+    assert weights.lane_decay is not None and weights.lane_mix is not None
+    mixed = channel_sum((attn_lane, weights.resid_mix[0]), (context.x0, weights.resid_mix[1]))
     a = _block_attention(mixed, weights, context)
     m = _block_mlp(mlp_lane, weights, context)
-    decay = weights.decay[:, None].expand(-1, m.shape[-1])
+    decay = weights.lane_decay[:, None].expand(-1, m.shape[-1])
     from_a = weights.lane_mix[0][:, None] * weights.attn_scale
     from_m = weights.lane_mix[1][:, None] * weights.mlp_scale
     return (
@@ -81,25 +48,12 @@ def two_lanes(
 
 
 def _block_attention(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
-    return attention_output(
-        scaled_rms_norm(x, context.norm_scale),
-        weights.attention,
-        rotary=context.rotary,
-        packing=context.packing,
-        exclusive=context.exclusive,
-        slot=context.slot,
-        layer=context.layer,
-        hooks=context.hooks,
-    )
+    return attention_output(_block_input(x, context), weights, context)
 
 
 def _block_mlp(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
-    return mlp_output(
-        scaled_rms_norm(x, context.norm_scale),
-        weights.up,
-        weights.down,
-        slope=context.slope,
-        slot=context.slot,
-        layer=context.layer,
-        hooks=context.hooks,
-    )
+    return mlp_output(_block_input(x, context), weights, context)
+
+
+def _block_input(x: Tensor, context: BlockContext) -> Tensor:
+    return scaled_rms_norm(x, (context.layer + 1) ** -0.5 if context.spec.ln_scale else 1.0)

@@ -6,43 +6,71 @@ import torch
 from torch import Tensor
 
 from fairway.model.gpt import Gpt
+from fairway.model.history import depths, legendre
+from fairway.model.parameters import neutral_parameters
+from fairway.spec.mechanisms import DenseHeadGate, LegendreMix, NgramHash, ValueEmbedding
+from fairway.spec.model import Loops, ModelSpec
+from fairway.spec.roles import is_bank
 
-_INIT_CONSTANTS = {"attn_scale": 1.0, "mlp_scale": 1.0, "skip_weight": 1.0, "skip_gate": 0.0, "lane_mix": 1.0}
-_INIT_LANE_DECAY = 1.1
+_INIT_VALUE_STD = 0.01
 
 
 @torch.no_grad()
 def initialise(model: Gpt, seed: int) -> None:
-    """Set every parameter from the seed: Q, K, V and up orthogonal, O and down zero, the embedding normal.
+    """Set every parameter from the seed: Q, K, V and up random, O and down zero, the embedding normal.
 
     Each tensor draws from a generator of its own, named by the seed and the parameter, on the CPU; so the weights
     do not hang on the order of parameters or on the device.
     """
-    layers = model.spec.layers
-    for name, parameter in model.named_parameters():
+    for name, value in neutral_parameters(model.spec).items():
         generator = torch.Generator().manual_seed(_init_seed(seed, name))
-        if name == "embedding":
-            value = torch.randn(parameter.shape, generator=generator) * model.spec.embedding_std
-        elif name == "qo_bank":
-            value = torch.zeros(parameter.shape)
-            value[:layers] = _init_orthogonal(value[:layers].shape, generator)
-        elif name in ("kv_bank", "up_bank"):
-            value = _init_orthogonal(parameter.shape, generator)
-        elif name == "down_bank":
-            value = torch.zeros(parameter.shape)
-        elif name == "resid_mix":
-            value = torch.tensor([1.0, 0.0])[:, None].expand(parameter.shape)
-        elif name == "q_gain":
-            value = torch.full(parameter.shape, model.spec.qk_gain)
-        elif name == "lane_decay":
-            value = torch.full(parameter.shape, _INIT_LANE_DECAY)
-        else:
-            value = torch.full(parameter.shape, _INIT_CONSTANTS[name])
-        parameter.copy_(value)
+        model.get_parameter(name).copy_(_init_value(name, value, model.spec, generator))
+
+
+def _init_value(name: str, neutral: Tensor, spec: ModelSpec, generator: torch.Generator) -> Tensor:
+    if name == "embedding":
+        return torch.randn(neutral.shape, generator=generator) * spec.embedding_std
+    if is_bank(name) and name != "down_bank":
+        count = (0 if spec.q_rank else spec.layers) if name == "qo_bank" else len(neutral)
+        drawn = neutral[:count]
+        drawn.copy_((_init_uniform if spec.start == "uniform" else _init_orthogonal)(drawn.shape, generator))
+    if isinstance(spec.bigram, NgramHash) and name.startswith("bigram_"):
+        return _init_table(name, neutral, spec.bigram.embedding_std, spec.bigram.weight_gain, generator)
+    if isinstance(spec.trigram, NgramHash) and name.startswith("trigram_"):
+        return _init_table(name, neutral, spec.trigram.embedding_std, spec.trigram.weight_gain, generator)
+    if isinstance(spec.value_embedding, ValueEmbedding) and name in ("value_embedding", "value_weight"):
+        return _init_table(name, neutral, _INIT_VALUE_STD, spec.value_embedding.weight_gain, generator)
+    if isinstance(spec.head_gate, DenseHeadGate) and name == "head_gate":
+        return torch.randn(neutral.shape, generator=generator) * spec.head_gate.std
+    if isinstance(spec.resid_start, LegendreMix) and name == "resid_mix":
+        wanted = (_init_series(c, spec.layers) for c in (spec.resid_start.stream, spec.resid_start.embedding))
+        return (neutral + torch.stack(list(wanted), 1)[:, :, None]) / 2
+    if isinstance(spec.loops, Loops) and spec.loops.adapter_rank and name == "run_in_weight":
+        return _init_uniform(neutral.shape, generator)
+    return neutral
 
 
 def _init_seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:init.{name}".encode()).digest()[:4], "big")
+
+
+def _init_uniform(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Within 1/sqrt(inputs), as PyTorch's own linear layers start."""
+    return (torch.rand(shape, generator=generator) * 2 - 1) * shape[-1] ** -0.5
+
+
+def _init_table(name: str, neutral: Tensor, std: float, gain: float, generator: torch.Generator) -> Tensor:
+    if name.endswith("_embedding"):
+        return torch.randn(neutral.shape, generator=generator) * std
+    if name.endswith("_weight"):
+        return _init_orthogonal(neutral.shape, generator) * gain
+    return neutral
+
+
+def _init_series(coefficients: tuple[int, ...], layers: int) -> Tensor:
+    """A Legendre series over depth, one value a layer."""
+    series = torch.tensor(coefficients, dtype=torch.float32)
+    return series @ legendre(depths(layers), len(coefficients) - 1)
 
 
 def _init_orthogonal(shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fairway.spec.roles import BANK_NAMES, Role, role_of
+from fairway.spec.roles import Role, is_bank, role_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class ParameterGroups:
     matrices: dict[str, nn.Parameter]
     """Banks of matrices, for Muon."""
     embedding: dict[str, nn.Parameter]
-    """The tied token embedding, for AdamW."""
+    """The tied token embedding and other tables, for AdamW."""
     control: dict[str, nn.Parameter]
-    """Scales, gains, mixes and gates, for AdamW."""
+    """Scales, gains, mixes, gates and small maps, for AdamW."""
 
     def all(self) -> dict[str, nn.Parameter]:
         """Every parameter of every group."""
@@ -35,13 +35,12 @@ def split_parameters(named: Iterable[tuple[str, nn.Parameter]]) -> ParameterGrou
     for name, parameter in named:
         assert id(parameter) not in seen, f"parameter {name} is in the model under two names"
         seen.add(id(parameter))
-        if name in BANK_NAMES:
+        if is_bank(name):
             assert parameter.ndim == 3, f"bank {name} must be (matrices, rows, columns), got {tuple(parameter.shape)}"
             groups.matrices[name] = parameter
-        elif name == "embedding":
-            groups.embedding[name] = parameter
         else:
-            assert role_of(name) is Role.CONTROL, f"matrix {name} outside a bank has no optimizer"
-            groups.control[name] = parameter
+            role = role_of(name)
+            assert role in (Role.EMBEDDING, Role.CONTROL), f"matrix {name} outside a bank has no optimizer"
+            (groups.embedding if role is Role.EMBEDDING else groups.control)[name] = parameter
     assert len(groups.all()) == len(seen), "a parameter is in two groups"
     return groups

@@ -12,7 +12,7 @@ from math import prod
 import torch
 
 from fairway.model.banks import unbank
-from fairway.model.gpt import Gpt
+from fairway.model.parameters import neutral_parameters
 from fairway.quant.artifact import Artifact, StoredStream, write_artifact
 from fairway.quant.grid import largest_symbol
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, raw_sizes
@@ -62,7 +62,7 @@ def symbol_bits(grid: Grid) -> float:
 def forecast(recipe: Recipe) -> SizeForecast:
     """Size of the artifact that this recipe's runs will write, from its sizes and grids alone."""
     with torch.device("meta"):
-        state = unbank(Gpt(recipe.model).state_dict(), recipe.model.layers)
+        state = unbank(neutral_parameters(recipe.model), recipe.model)
     treatments = plan({name: tensor.shape for name, tensor in state.items()}, recipe.quant)
     by_role: dict[str, float] = {}
     rows = 0

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fairway.data.batches import Batch
 from fairway.errors import GateError
+from fairway.model.banks import bank_parts
 from fairway.model.gpt import Gpt
 from fairway.model.hooks import Hooks, Site
 from fairway.quant.plan import INPUT_PARTS
@@ -74,7 +75,8 @@ def collect(
     rows = torch.tensor(list(moments.rows.values()), dtype=torch.int64, device=ranks.device)
     ranks.sum_([*moments.sums.values(), rows])
     samples = dict(zip(moments.sums, rows.tolist(), strict=True))
-    keys = {matrix_name(i, part): f"{i}.{INPUT_PARTS[part]}" for i in range(model.spec.layers) for part in INPUT_PARTS}
+    parts = [part for named in bank_parts(model.spec).values() for part in named]
+    keys = {matrix_name(i, part): f"{i}.{INPUT_PARTS[part]}" for i in range(model.spec.layers) for part in parts}
     keys["embedding"] = "head"
     for total in moments.sums.values():
         total /= count * ranks.world
@@ -87,6 +89,8 @@ def collect(
 
 
 def _input_width(name: str, spec: ModelSpec) -> int:
+    if spec.q_rank and name.endswith(".q_out"):
+        return spec.q_rank
     return spec.mlp_width if role_of(name) is Role.MLP_DOWN else spec.width
 
 

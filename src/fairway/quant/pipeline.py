@@ -64,7 +64,7 @@ def rotate_gptq(
     rounding to nearest on its own Hessian. The ``tensor`` events hold errors as shares of the output's energy;
     those without rotation are for comparison only.
     """
-    state = {name: tensor.detach().cpu() for name, tensor in unbank(model.state_dict(), model.spec.layers).items()}
+    state = {name: tensor.detach().cpu() for name, tensor in unbank(model.state_dict(), model.spec).items()}
     treatments = plan({name: tensor.shape for name, tensor in state.items()}, quant)
     for name, tensor in state.items():
         if not bool(tensor.isfinite().all()):
@@ -139,7 +139,7 @@ def rotation_deviation(spec: ModelSpec, state: Mapping[str, Tensor], turns: Mapp
 
 def _pipeline_logits(spec: ModelSpec, state: Mapping[str, Tensor], tokens_BT: Tensor, hooks: Hooks) -> Tensor:
     model = Gpt(spec)
-    model.load_state_dict(bank(state, spec.layers))
+    model.load_state_dict(bank(state, spec))
     logits: Tensor = model(tokens_BT, looped=isinstance(spec.loops, Loops), hooks=hooks)
     return logits
 

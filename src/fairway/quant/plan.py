@@ -12,6 +12,8 @@ KEPT_BITS = 16
 
 INPUT_PARTS = {
     "q": "attn_in",
+    "q_in": "attn_in",
+    "q_out": "q_proj_in",
     "k": "attn_in",
     "v": "attn_in",
     "o": "attn_proj_in",

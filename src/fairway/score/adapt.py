@@ -101,7 +101,7 @@ class LoraEvaluator:
         self._optimizer.step(parameters, gradients)
 
     def _begin_batch(self, documents: int) -> None:
-        spec, device = self._spec, self._model.embedding.device
+        spec, device = self._spec, self._model.get_parameter("embedding").device
         self._bank = self._optimizer = None  # lets go of the last batch's memory first
         self._bank = LoraBank(
             self._model.spec,

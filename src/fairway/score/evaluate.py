@@ -75,7 +75,7 @@ def evaluate(
     is not changed. ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair.
     """
     began_s = time.perf_counter()
-    device = model.embedding.device
+    device = model.get_parameter("embedding").device
     referee = Referee(tokens_N.to(device), bytes_N, document_lengths(tokens_N))
     due = 1
 

@@ -2,7 +2,8 @@
 
 - ``recipe``: the whole; ``lineage`` says where it comes from.
 - ``data``: corpus, tokenizer, split.
-- ``model``: sizes and mechanisms of the one forward.
+- ``model``: sizes of the one forward, and which mechanisms it has.
+- ``mechanisms``: those that some models have and others lack.
 - ``optim``: rates, decay, schedule, averaging.
 - ``train``: batch, steps, seconds, replay.
 - ``quant``: grid by role, rounding, rotation, codec.

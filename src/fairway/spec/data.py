@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 STRICT = {"extra": "forbid", "strict": True}
+BOS = 1
+"""Beginning of document, the same id in every tokenizer of the track."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

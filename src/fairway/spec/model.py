@@ -4,6 +4,29 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fairway.spec.data import STRICT
+from fairway.spec.mechanisms import (
+    DepthAttention,
+    GatedSkips,
+    HeadGate,
+    HyperConnections,
+    LegendreMix,
+    Mtp,
+    NeutralMix,
+    NgramHash,
+    NoHash,
+    NoHeadGate,
+    NoMtp,
+    NoSmear,
+    NoSymmetry,
+    NoValueEmbedding,
+    Skips,
+    Smear,
+    SparseHeadGate,
+    SymLayers,
+    Symmetry,
+    TokenSmear,
+    ValueEmbedding,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +47,8 @@ class Loops:
     last: int
     extra: int = 2
     start_fraction: float = 0.35
+    adapter_rank: int = 0
+    """Of low-rank corrections to Q, K, V and O that each run of each layer has of its own (#212); 0 for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +70,7 @@ class TwoLanes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A decoder with tied embedding, gated U-Net skips and banked weights."""
+    """A decoder with tied embedding and banked weights; what defaults leave out is ``fairway.spec.mechanisms``."""
 
     __pydantic_config__ = STRICT
     vocab_size: int
@@ -66,8 +91,27 @@ class ModelSpec:
     negative_slope: float = 0.5
     """Of the leaky ReLU that is squared in the MLP."""
     embedding_std: float = 0.005
+    start: Literal["orthogonal", "uniform"] = "orthogonal"
+    """Of Q, K, V and MLP up; ``uniform`` is within 1/sqrt(inputs), PyTorch's own."""
+    q_rank: int = 0
+    """Q as the product of two matrices with so many channels between them (#215); 0 keeps it whole."""
+    angle_pairs: int = 0
+    """Pairs of the MLP's input channels that are turned by angles which that input gives (#215)."""
+    star_relu: bool = False
+    """The MLP's activation times a learned scale plus a learned shift (#1048)."""
+    value_residual: bool = False
+    """Each layer's values are mixed with those of the first (ResFormer, #1048)."""
     loops: NoLoops | Loops = field(default_factory=NoLoops)
     lanes: OneLane | TwoLanes = field(default_factory=OneLane)
+    symmetry: Symmetry = field(default_factory=NoSymmetry)
+    skips: Skips = field(default_factory=GatedSkips)
+    smear: Smear = field(default_factory=NoSmear)
+    bigram: NoHash | NgramHash = field(default_factory=NoHash)
+    trigram: NoHash | NgramHash = field(default_factory=NoHash)
+    value_embedding: NoValueEmbedding | ValueEmbedding = field(default_factory=NoValueEmbedding)
+    head_gate: HeadGate = field(default_factory=NoHeadGate)
+    resid_start: NeutralMix | LegendreMix = field(default_factory=NeutralMix)
+    mtp: NoMtp | Mtp = field(default_factory=NoMtp)
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not divide and layers that do not exist."""
@@ -90,6 +134,29 @@ class ModelSpec:
                 raise ValueError(f"loops.start_fraction must be 0..1, got {self.loops.start_fraction}")
         if isinstance(self.lanes, TwoLanes) and not 0 < self.lanes.start < self.layers:
             raise ValueError(f"lanes.start must be 1..{self.layers - 1}, got {self.lanes.start}")
+        self._check_mechanisms()
+
+    def _check_mechanisms(self) -> None:
+        """Refuse mechanisms that do not fit the sizes, or each other."""
+        if not 0 <= self.q_rank <= self.width:
+            raise ValueError(f"q_rank must be 0..{self.width}, got {self.q_rank}")
+        if not 0 <= 2 * self.angle_pairs <= self.width:
+            raise ValueError(f"angle_pairs must be 0..{self.width // 2}, got {self.angle_pairs}")
+        if self.q_rank and not isinstance(self.symmetry, NoSymmetry):
+            raise ValueError(f"q_rank ({self.q_rank}) leaves no square Q for symmetry of kind {self.symmetry.kind}")
+        for name, part in (("symmetry", self.symmetry), ("value_embedding", self.value_embedding)):
+            layers = part.layers if isinstance(part, SymLayers | ValueEmbedding) else ()
+            if len(set(layers)) < len(layers) or not all(0 <= layer < self.layers for layer in layers):
+                raise ValueError(f"{name}.layers must be distinct and within 0..{self.layers - 1}, got {list(layers)}")
+        for name, gate in (("smear", self.smear), ("head_gate", self.head_gate)):
+            if isinstance(gate, TokenSmear | SparseHeadGate) and not 1 <= gate.inputs <= self.width:
+                raise ValueError(f"{name}.inputs must be 1..{self.width}, got {gate.inputs}")
+        if isinstance(self.skips, HyperConnections | DepthAttention):
+            if isinstance(self.loops, Loops) or isinstance(self.lanes, TwoLanes):
+                raise ValueError(f"skips of kind {self.skips.kind} need one lane and no loops")
+        if isinstance(self.loops, Loops) and self.loops.adapter_rank:
+            if (self.loops.first, self.loops.last) != (0, self.layers - 1):
+                raise ValueError("loops.adapter_rank needs loops over all layers")
 
     @property
     def head_width(self) -> int:

@@ -13,6 +13,7 @@ class Role(StrEnum):
     """What a tensor does in the model."""
 
     EMBEDDING = "embedding"
+    """Tables with a row a token, or a hash of tokens; the token embedding is the head too."""
     QUERY = "query"
     KEY = "key"
     VALUE = "value"
@@ -20,36 +21,31 @@ class Role(StrEnum):
     MLP_UP = "mlp_up"
     MLP_DOWN = "mlp_down"
     CONTROL = "control"
-    """Scales, gains, mixes and gates: no matrix of a linear map."""
+    """Scales, gains, mixes, gates and small maps: kept as they are."""
 
 
 ATTENTION_ROLES = (Role.QUERY, Role.KEY, Role.VALUE, Role.ATTN_OUT)
 MLP_ROLES = (Role.MLP_UP, Role.MLP_DOWN)
 MATRIX_ROLES = ATTENTION_ROLES + MLP_ROLES
 
-BANK_NAMES = ("qo_bank", "kv_bank", "up_bank", "down_bank")
-
 _PART_ROLES = {
     "q": Role.QUERY,
+    "q_in": Role.QUERY,
+    "q_out": Role.QUERY,
     "k": Role.KEY,
     "v": Role.VALUE,
     "o": Role.ATTN_OUT,
     "up": Role.MLP_UP,
     "down": Role.MLP_DOWN,
 }
-_CONTROL_NAMES = frozenset(
-    {
-        "attn_scale",
-        "mlp_scale",
-        "resid_mix",
-        "q_gain",
-        "skip_weight",
-        "skip_gate",
-        "lane_decay",
-        "lane_mix",
-    }
-)
-_MATRIX_NAME = re.compile(r"blocks\.(\d+)\.(q|k|v|o|up|down)")
+_MATRIX_NAME = re.compile(r"blocks\.(\d+)\.(\w+)")
+_CONTROL_NAME = re.compile(r"\w+_(scale|gain|mix|weight|gate|decay|bias)")
+"""A control parameter's name ends in what it is."""
+
+
+def is_bank(name: str) -> bool:
+    """True for the model's parameters that hold one matrix of each layer, or two."""
+    return name.endswith("_bank")
 
 
 def matrix_name(layer: int, part: str) -> str:
@@ -62,16 +58,16 @@ def matrix_name(layer: int, part: str) -> str:
 def split_matrix_name(name: str) -> tuple[int, str]:
     """Layer and part of ``blocks.<layer>.<part>``; ``ValueError`` for any other name."""
     match = _MATRIX_NAME.fullmatch(name)
-    if match is None:
-        raise ValueError(f"a matrix is named blocks.<layer>.<q|k|v|o|up|down>, got {name!r}")
+    if match is None or match[2] not in _PART_ROLES:
+        raise ValueError(f"a matrix is named blocks.<layer>.<{'|'.join(_PART_ROLES)}>, got {name!r}")
     return int(match[1]), match[2]
 
 
 def role_of(name: str) -> Role:
     """Role of a tensor outside its bank; ``ValueError`` for a name nobody declared."""
-    if name == "embedding":
+    if name.endswith("embedding"):
         return Role.EMBEDDING
-    if name in _CONTROL_NAMES:
+    if _CONTROL_NAME.fullmatch(name):
         return Role.CONTROL
     _, part = split_matrix_name(name)
     return _PART_ROLES[part]
