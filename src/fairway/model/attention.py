@@ -26,14 +26,15 @@ def attention_output(x: Float[Tensor, "B T D"], weights: LayerWeights, context: 
     else:
         q = F.linear(rotated, weights.q)
     k, v = F.linear(rotated, weights.k), F.linear(rotated, weights.v)
-    if isinstance(spec.value_embedding, ValueEmbedding) and context.added_value is not None:
-        v = v + context.added_value
+    if isinstance(spec.value_embedding, ValueEmbedding) and context.layer in spec.value_embedding.layers:
+        assert context.added_values is not None
+        v = v + context.added_values[context.layer]
     if isinstance(spec.loops, Loops) and spec.loops.adapter_rank:
         assert context.run_weights is not None
-        narrow_q, narrow_k, narrow_v, _ = (F.linear(x, inward) for inward in context.run_weights.inward)
-        q = q + F.linear(narrow_q, context.run_weights.qo[0])
-        k = k + F.linear(narrow_k, context.run_weights.kv[0])
-        v = v + F.linear(narrow_v, context.run_weights.kv[1])
+        run = context.run_weights[context.slot]
+        q = q + F.linear(F.linear(x, run.inward[0]), run.qo[0])
+        k = k + F.linear(F.linear(x, run.inward[1]), run.kv[0])
+        v = v + F.linear(F.linear(x, run.inward[2]), run.kv[1])
     heads = (-1, x.shape[-1] // spec.heads)
     q = hooks.adapt(context.site("q"), x, q).unflatten(-1, heads)
     k = hooks.adapt(context.site("k"), x, k).unflatten(-1, heads)
@@ -55,7 +56,8 @@ def attention_output(x: Float[Tensor, "B T D"], weights: LayerWeights, context: 
     z = F.linear(hooks.rotate("attn_proj_in", y), weights.o)
     if isinstance(spec.loops, Loops) and spec.loops.adapter_rank:
         assert context.run_weights is not None
-        z = z + F.linear(F.linear(y, context.run_weights.inward[3]), context.run_weights.qo[1])
+        run = context.run_weights[context.slot]
+        z = z + F.linear(F.linear(y, run.inward[3]), run.qo[1])
     return hooks.adapt(context.site("o"), x, z)
 
 

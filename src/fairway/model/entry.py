@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fairway.kernels.norms import scaled_rms_norm
 from fairway.spec.data import BOS
-from fairway.spec.mechanisms import ChannelSmear, NgramHash, NoHash, NoSmear, TokenSmear
+from fairway.spec.mechanisms import ChannelSmear, NgramHash, NoHash, NoSmear, TokenSmear, ValueEmbedding
 from fairway.spec.model import ModelSpec
 
 
@@ -62,6 +62,16 @@ def hash_vectors(
     """Rows of a narrow table made as wide as the stream, times a learned number."""
     rows = F.embedding(buckets_BT, named[f"{table}_embedding"]).to(dtype)
     return F.linear(rows, named[f"{table}_weight"].to(dtype)) * named[f"{table}_scale"].to(dtype)
+
+
+def value_vectors(
+    tokens_BT: Int[Tensor, "B T"], named: Mapping[str, Tensor], table: ValueEmbedding, dtype: torch.dtype
+) -> dict[int, Tensor]:
+    """Layer to what the value embedding adds to its values, (B, T, Dkv) (#374)."""
+    rows = F.embedding(tokens_BT, named["value_embedding"]).to(dtype)
+    vectors = F.linear(rows, named["value_weight"].to(dtype)) * named["value_scale"].to(dtype)
+    scales = named["value_layer_scale"].to(dtype).unbind()
+    return {layer: vectors * scale for layer, scale in zip(table.layers, scales, strict=True)}
 
 
 def token_before(x_BTD: Float[Tensor, "B T D"], starts_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:

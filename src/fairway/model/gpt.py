@@ -11,7 +11,7 @@ from fairway.kernels.softcap_ce import softcap, softcap_ce
 from fairway.kernels.varlen_attention import pack_segments
 from fairway.model.block import lerp_skip, one_lane, two_lanes
 from fairway.model.depth import lanes_from, schedule
-from fairway.model.entry import embed
+from fairway.model.entry import embed, value_vectors
 from fairway.model.history import attend_history, history_rows, mix_history
 from fairway.model.hooks import HEAD, HEAD_IN, PLAIN, Hooks
 from fairway.model.parameters import neutral_parameters
@@ -70,31 +70,19 @@ class Gpt(nn.Module):
         rotary = rotary_table(positions, spec.rope_dims, spec.rope_base, self.dtype)
         x0 = embed(tokens_BT, positions, named, spec, self.dtype)
         layers = layer_weights(named, spec, self.dtype)
+        shared = BlockContext(spec=spec, x0=x0, rotary=rotary, packing=packing, hooks=hooks)
         if spec.value_residual:
-            first_values: list[Tensor] = []
-
-        def context(slot: int, layer: int) -> BlockContext:
-            here = BlockContext(spec=spec, x0=x0, rotary=rotary, packing=packing, hooks=hooks, slot=slot, layer=layer)
-            if spec.value_residual:
-                here = here._replace(first_values=first_values)
-            if isinstance(spec.value_embedding, ValueEmbedding) and layer in spec.value_embedding.layers:
-                here = here._replace(added_value=values * value_scales[spec.value_embedding.layers.index(layer)])
-            if isinstance(spec.loops, Loops) and spec.loops.adapter_rank:
-                here = here._replace(run_weights=runs[slot])
-            return here
-
+            shared = shared._replace(first_values=[])
         if isinstance(spec.value_embedding, ValueEmbedding):
-            rows = F.embedding(tokens_BT, named["value_embedding"]).to(self.dtype)
-            values = F.linear(rows, named["value_weight"].to(self.dtype)) * named["value_scale"].to(self.dtype)
-            value_scales = named["value_layer_scale"].to(self.dtype).unbind()
+            shared = shared._replace(added_values=value_vectors(tokens_BT, named, spec.value_embedding, self.dtype))
         if isinstance(spec.loops, Loops) and spec.loops.adapter_rank:
-            runs = run_weights(named, self.dtype)
+            shared = shared._replace(run_weights=run_weights(named, self.dtype))
         x = x0
         if isinstance(spec.skips, HyperConnections):
             outputs = [x0]
             mix = named["hyper_mix"].to(self.dtype)
             for i in range(spec.layers):
-                x = one_lane(mix_history(outputs, mix[history_rows(i)]), layers[i], context(i, i))
+                x = one_lane(mix_history(outputs, mix[history_rows(i)]), layers[i], shared._replace(slot=i, layer=i))
                 outputs.append(x)
             return scaled_rms_norm(x)
         if isinstance(spec.skips, DepthAttention):
@@ -102,7 +90,7 @@ class Gpt(nn.Module):
             queries = named["depth_weight"].to(self.dtype).unbind()
             places = named["depth_mix"].to(self.dtype).unbind()
             for i in range(spec.layers):
-                added.append(one_lane(x, layers[i], context(i, i)) - x)
+                added.append(one_lane(x, layers[i], shared._replace(slot=i, layer=i)) - x)
                 x = x0 + attend_history(added, queries[i], places[i])
             return scaled_rms_norm(x)
         depth = schedule(spec, looped)
@@ -113,7 +101,7 @@ class Gpt(nn.Module):
             skip_gate = named["skip_gate"].to(self.dtype).unbind()
         skips: list[Tensor] = []
         for slot, layer in enumerate(depth.encoder):
-            x = one_lane(x, layers[layer], context(slot, layer))
+            x = one_lane(x, layers[layer], shared._replace(slot=slot, layer=layer))
             skips.append(x)
         mlp_lane = x
         for j, layer in enumerate(depth.decoder):
@@ -124,7 +112,7 @@ class Gpt(nn.Module):
                 x = lerp_skip(x, skips.pop(), skip_weight[j], skip_gate[j])
             if isinstance(spec.skips, AddedSkips) and skips:
                 x = channel_sum((x, None), (skips.pop(), skip_weight[j]))
-            here = context(len(depth.encoder) + j, layer)
+            here = shared._replace(slot=len(depth.encoder) + j, layer=layer)
             if isinstance(spec.lanes, TwoLanes) and j >= split:
                 x, mlp_lane = two_lanes(x, mlp_lane, layers[layer], here)
             else:

@@ -53,20 +53,21 @@ class RunWeights(NamedTuple):
 
 
 class BlockContext(NamedTuple):
-    """What is the same for all tokens, or for all layers, of one run of one layer."""
+    """What is the same for all tokens of one run of one layer; all but ``slot`` and ``layer`` for all runs too."""
 
     spec: ModelSpec
     x0: Float[Tensor, "B T D"]
     rotary: Rotary
     packing: Packing | None
     hooks: Hooks
-    slot: int
-    layer: int
-    added_value: Float[Tensor, "B T Dkv"] | None = None
-    """What a value embedding adds to this layer's values."""
+    slot: int = 0
+    layer: int = 0
+    added_values: dict[int, Tensor] | None = None
+    """What a value embedding adds to the values of each of its layers, (B, T, Dkv)."""
     first_values: list[Tensor] | None = None
     """Filled by the first layer, read by all others (value residual)."""
-    run_weights: RunWeights | None = None
+    run_weights: list[RunWeights] | None = None
+    """By slot."""
 
     def site(self, part: str) -> Site:
         """A place in this run of this layer."""
