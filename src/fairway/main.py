@@ -22,9 +22,11 @@ from fairway.data.batches import ContiguousBatches, PackedBatches
 from fairway.data.byte_counts import target_bytes
 from fairway.data.shards import load_tokens, split_files
 from fairway.errors import DataError
+from fairway.model.ahead import add_ahead_head, drop_ahead_head
 from fairway.model.banks import bank
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
+from fairway.model.weights import bake_symmetry
 from fairway.quant.hessian import collect
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
@@ -33,6 +35,7 @@ from fairway.runtime.ranks import Ranks, open_ranks
 from fairway.runtime.seeding import set_threads
 from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, write_bytes_atomic, write_text_atomic
 from fairway.score.evaluate import Score, evaluate
+from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, save_model
@@ -136,6 +139,8 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
         spec = run.recipe.model
         model = Gpt(spec, dtype=compute_dtype(stage.ranks.device))
         initialise(model, run.seed)
+        if isinstance(spec.mtp, Mtp):
+            add_ahead_head(model, spec)
         model.to(stage.ranks.device)
         result = train(
             model,
@@ -146,6 +151,10 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
             stage.log,
             loops=spec.loops,
         )
+        if isinstance(spec.mtp, Mtp):
+            drop_ahead_head(model)
+        if isinstance(spec.symmetry, SymMix | SymLayers):
+            bake_symmetry(dict(model.named_parameters()), spec)
         if stage.ranks.is_first:
             save_model(checkpoint, model, {"seed": str(run.seed), "steps": str(result.steps)})
         return result

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from fairway.model.adapters import LoraBank
+from fairway.model.ahead import add_ahead_head, drop_ahead_head
 from fairway.model.depth import schedule
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
+from fairway.model.weights import bake_symmetry
 from fairway.optim.groups import split_parameters
 from fairway.spec.mechanisms import (
     AddedSkips,
@@ -16,6 +18,8 @@ from fairway.spec.mechanisms import (
     DenseHeadGate,
     DepthAttention,
     HyperConnections,
+    LegendreMix,
+    Mtp,
     NgramHash,
     NoSkips,
     SparseHeadGate,
@@ -165,3 +169,93 @@ def test_gradients_equal_finite_differences_along_a_random_direction(spec):
             parameter.add_(step)
             gradient = torch.zeros(()) if parameter.grad is None else (parameter.grad * step).sum()
             torch.testing.assert_close((up - down) / 2, gradient.double(), atol=1e-10, rtol=1e-4, msg=name)
+
+
+def test_the_loss_takes_in_the_token_after_the_next_of_the_same_document():
+    spec = replace(PLAIN, mtp=Mtp(loss_weight=0.5))
+    model, plain = moved(spec), moved(PLAIN)
+    x, y = tokens(2, 9), tokens(2, 9, seed=1)
+    x[0, 4] = 1
+    assert torch.equal(model.loss(x, y, looped=False), plain.loss(x, y, looped=False))
+    add_ahead_head(model, spec)
+    with torch.no_grad():
+        model.get_parameter("ahead_embedding").normal_(generator=torch.Generator().manual_seed(3))
+        hidden, head = model.hidden(x, looped=False), model.get_parameter("ahead_embedding")
+        nats = []
+        for row in range(2):
+            for t in range(8):
+                if x[row, t + 1] != 1:
+                    logits = 30 * torch.tanh(head @ hidden[row, t] / 30)
+                    nats.append(logits.logsumexp(0) - logits[y[row, t + 1]])
+    assert len(nats) == 15
+    expected = plain.loss(x, y, looped=False) + 0.5 * torch.stack(nats).mean()
+    torch.testing.assert_close(model.loss(x, y, looped=False), expected)
+    drop_ahead_head(model)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["SymMix", "symmetric layers"])
+def test_baking_symmetry_into_the_weights_changes_nothing_else(name):
+    model, x = moved(SPECS[name]), tokens(2, 9)
+    before = model(x, looped=False)
+    weights = model.get_parameter("qo_bank").detach().clone()
+    bake_symmetry(dict(model.named_parameters()), SPECS[name])
+    torch.testing.assert_close(model(x, looped=False), before, atol=1e-5, rtol=1e-4)
+    assert not torch.equal(model.get_parameter("qo_bank"), weights)
+    bake_symmetry(dict(model.named_parameters()), SPECS[name])
+    torch.testing.assert_close(model(x, looped=False), before, atol=1e-5, rtol=1e-4)
+
+
+def test_shares_of_stream_and_embedding_start_half_way_to_a_polynomial_of_depth():
+    spec = replace(PLAIN, layers=5, xsa_last=0, resid_start=LegendreMix(stream=(1, 0, 2), embedding=(-1, 1, 3)))
+    model = Gpt(spec)
+    initialise(model, 0)
+    for layer in range(5):
+        z = layer / 2 - 1
+        stream, embedding = 1 + (3 * z**2 - 1), -1 + z + 3 * (3 * z**2 - 1) / 2
+        row = model.get_parameter("resid_mix")[layer]
+        torch.testing.assert_close(row[0], torch.full((16,), (1 + stream) / 2))
+        torch.testing.assert_close(row[1], torch.full((16,), embedding / 2), atol=1e-6, rtol=1e-5)
+
+
+def test_tables_start_as_their_recipe_says():
+    spec = replace(
+        PLAIN,
+        width=64,
+        bigram=replace(BIGRAM, buckets=900, width=64, embedding_std=0.01, weight_gain=0.5),
+        trigram=replace(TRIGRAM, weight_gain=0.0),
+        start="uniform",
+    )
+    model = Gpt(spec)
+    initialise(model, 0)
+    weight = model.get_parameter("bigram_weight")
+    torch.testing.assert_close(weight @ weight.T, 0.25 * torch.eye(64), atol=1e-5, rtol=1e-5)
+    assert abs(model.get_parameter("bigram_embedding").std().item() / 0.01 - 1) < 0.02
+    assert not model.get_parameter("trigram_weight").any()
+    up = model.get_parameter("up_bank")
+    assert up.abs().max() <= 1 / 8 and abs(up.std().item() - 1 / 8 / 3**0.5) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"q_rank": 17}, "q_rank must be 0..16, got 17"),
+        ({"q_rank": 4, "symmetry": SymMix()}, "no square Q for symmetry of kind mix"),
+        ({"angle_pairs": 9}, "angle_pairs must be 0..8"),
+        ({"symmetry": SymLayers(layers=(3,))}, r"symmetry.layers must be distinct and within 0..2, got \[3\]"),
+        ({"value_embedding": ValueEmbedding(layers=(1, 1))}, r"value_embedding.layers must be distinct"),
+        ({"smear": TokenSmear(inputs=17)}, "smear.inputs must be 1..16"),
+        ({"skips": HyperConnections(), "loops": Loops(first=0, last=1)}, "skips of kind hyper need one lane"),
+        ({"loops": Loops(first=0, last=1, adapter_rank=2)}, "loops.adapter_rank needs loops over all layers"),
+    ],
+)
+def test_mechanisms_that_do_not_fit_are_refused(changes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        replace(PLAIN, **changes)
+
+
+def test_a_table_needs_a_bucket_and_a_run():
+    with pytest.raises(ValueError, match="buckets must be at least 2"):
+        NgramHash(buckets=1, width=4, multipliers=(1, 2))
+    with pytest.raises(ValueError, match="multipliers must be at least two"):
+        NgramHash(buckets=8, width=4, multipliers=(1,))

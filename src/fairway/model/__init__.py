@@ -4,6 +4,7 @@
 - ``parameters``: every parameter's name, shape and neutral value.
 - ``weights``: slices of the parameters by layer, and the context of a layer's run.
 - ``entry``: what the first layer reads: tokens, hashes of runs, smear.
+- ``ahead``: the token after the next, learned beside.
 - ``history``: layers that read all layers before them.
 - ``block``: one layer on one residual stream or on two lanes.
 - ``attention``: projections, rotary, gains, exclusive self attention, gates of heads.

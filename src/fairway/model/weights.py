@@ -104,3 +104,11 @@ def symmetrised(named: Mapping[str, Tensor], spec: ModelSpec) -> Float[Tensor, "
         forced[[place for layer in spec.symmetry.layers for place in (layer, spec.layers + layer)]] = True
         qo = torch.where(forced, (qo + qo.mT) / 2, qo)
     return qo
+
+
+@torch.no_grad()
+def bake_symmetry(named: Mapping[str, Tensor], spec: ModelSpec) -> None:
+    """Put what symmetry makes of Q and O into the weights; what the model computes stays the same (#1214)."""
+    named["qo_bank"].copy_(symmetrised(named, spec))
+    if isinstance(spec.symmetry, SymMix):
+        named["qo_mix"].zero_()

@@ -15,6 +15,7 @@ from fairway.model.hooks import Hooks, Site
 from fairway.quant.plan import INPUT_PARTS
 from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks
+from fairway.spec.mechanisms import NgramHash, ValueEmbedding
 from fairway.spec.model import ModelSpec
 from fairway.spec.roles import Role, matrix_name, role_of
 
@@ -85,7 +86,20 @@ def collect(
     if events is not None:
         for name, h_II in hessians.items():
             events.emit("hessian", name=name, trace=float(h_II.trace()), samples=samples[keys[name]])
+    spec = model.spec
+    if isinstance(spec.bigram, NgramHash) or isinstance(spec.trigram, NgramHash):
+        hessians |= _table_hessians(model)
+    elif isinstance(spec.value_embedding, ValueEmbedding):
+        hessians |= _table_hessians(model)
     return hessians
+
+
+def _table_hessians(model: Gpt) -> dict[str, Tensor]:
+    """Tables that are looked up and never multiplied with: every error counts alike, so the identity."""
+    tables = {name: table for name, table in model.named_parameters() if role_of(name) is Role.EMBEDDING}
+    return {
+        name: torch.eye(table.shape[1], device=table.device) for name, table in tables.items() if name != "embedding"
+    }
 
 
 def _input_width(name: str, spec: ModelSpec) -> int:
