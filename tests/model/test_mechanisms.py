@@ -180,7 +180,10 @@ def test_the_loss_takes_in_the_token_after_the_next_of_the_same_document():
     add_ahead_map(model, spec)
     with torch.no_grad():
         model.get_parameter("ahead_weight").normal_(generator=torch.Generator().manual_seed(3))
-        hidden, head = model.hidden(x, looped=False), model.get_parameter("embedding") @ model.get_parameter("ahead_weight")
+        hidden, head = (
+            model.hidden(x, looped=False),
+            model.get_parameter("embedding") @ model.get_parameter("ahead_weight"),
+        )
         nats = []
         for row in range(2):
             for t in range(8):

@@ -4,5 +4,6 @@
 - ``load``: the chain of deltas to one validated Recipe, with the origin of each value.
 - ``mistakes``: what is wrong with a recipe, in one line.
 - ``explain``: show and diff as text.
+- ``catalogue``: every recipe with its size, and whether it has run.
 - ``schema``: the JSON schema of ``recipe.json``.
 """
