@@ -5,5 +5,6 @@
 - ``mistakes``: what is wrong with a recipe, in one line.
 - ``explain``: show and diff as text.
 - ``catalogue``: every recipe with its size, and whether it has run.
+- ``aliases``: a published command to a recipe.
 - ``schema``: the JSON schema of ``recipe.json``.
 """

@@ -197,6 +197,11 @@ def recipe_adapter() -> Any:
     return TypeAdapter(Recipe)
 
 
+def validated(name: str, values: Table) -> Recipe:
+    """The recipe of a whole table of values; ``RecipeError`` with one line for whatever is wrong."""
+    return _validate(name, values | {"name": name}, {})
+
+
 def _validate(name: str, values: Table, history: History) -> Recipe:
     check_keys(name, Recipe, values, history)
     try:
