@@ -19,8 +19,8 @@ def attention_output(x: Float[Tensor, "B T D"], weights: LayerWeights, context: 
     hooks.observe(context.site("attn_in"), x)
     rotated = hooks.rotate("attn_in", x)
     if spec.q_rank:
-        assert weights.q_in is not None
-        narrow = F.linear(rotated, weights.q_in)
+        assert weights.narrow_q is not None
+        narrow = F.linear(rotated, weights.narrow_q)
         hooks.observe(context.site("q_proj_in"), narrow)
         q = F.linear(hooks.rotate("q_proj_in", narrow), weights.q)
     else:

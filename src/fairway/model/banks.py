@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fairway.spec.model import ModelSpec
-from fairway.spec.roles import is_bank, matrix_name, split_matrix_name
+from fairway.spec.roles import BANK, matrix_name, split_matrix_name
 
 
 def bank_parts(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
@@ -21,7 +21,7 @@ def unbank(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
     """The same weights with ``blocks.<layer>.<part>`` for each matrix; all other names stay. Slices are views."""
     matrices: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        if not is_bank(name):
+        if not name.endswith(BANK):
             matrices[name] = tensor
             continue
         parts = bank_parts(spec)[name]

@@ -10,7 +10,7 @@ from fairway.model.history import depths, legendre
 from fairway.model.parameters import neutral_parameters
 from fairway.spec.mechanisms import DenseHeadGate, LegendreMix, NgramHash, ValueEmbedding
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.roles import is_bank
+from fairway.spec.roles import BANK
 
 _INIT_VALUE_STD = 0.01
 
@@ -30,9 +30,8 @@ def initialise(model: Gpt, seed: int) -> None:
 def _init_value(name: str, neutral: Tensor, spec: ModelSpec, generator: torch.Generator) -> Tensor:
     if name == "embedding":
         return torch.randn(neutral.shape, generator=generator) * spec.embedding_std
-    if is_bank(name) and name != "down_bank":
-        count = (0 if spec.q_rank else spec.layers) if name == "qo_bank" else len(neutral)
-        drawn = neutral[:count]
+    if name.endswith(BANK) and name != "down_bank" and not (spec.q_rank and name == "qo_bank"):
+        drawn = neutral[: spec.layers] if name == "qo_bank" else neutral
         drawn.copy_((_init_uniform if spec.start == "uniform" else _init_orthogonal)(drawn.shape, generator))
     if isinstance(spec.bigram, NgramHash) and name.startswith("bigram_"):
         return _init_table(name, neutral, spec.bigram.embedding_std, spec.bigram.weight_gain, generator)

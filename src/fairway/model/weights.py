@@ -21,7 +21,7 @@ class LayerWeights(NamedTuple):
     """
 
     q: Float[Tensor, "D R"]
-    """To the heads: from the stream, or from ``q_in`` where Q is a product."""
+    """To the heads: from the stream, or from ``narrow_q`` where Q is a product."""
     k: Float[Tensor, "Dkv D"]
     v: Float[Tensor, "Dkv D"]
     o: Float[Tensor, "D D"]
@@ -34,7 +34,7 @@ class LayerWeights(NamedTuple):
     lane_decay: Float[Tensor, " 2"] | None = None
     lane_mix: Float[Tensor, "2 2"] | None = None
     """From attention and MLP (rows) to lanes (columns)."""
-    q_in: Float[Tensor, "R D"] | None = None
+    narrow_q: Float[Tensor, "R D"] | None = None
     value_mix: Float[Tensor, " 2"] | None = None
     """Shares of the first layer's values and of this layer's own."""
     head_gate: Float[Tensor, "H I"] | None = None
@@ -84,7 +84,7 @@ def layer_weights(named: Mapping[str, Tensor], spec: ModelSpec, dtype: torch.dty
     parts |= {"q": qo[:n], "o": qo[-n:], "k": kv[:n], "v": kv[n:]}
     parts |= {"up": named["up_bank"].to(dtype).unbind(), "down": named["down_bank"].to(dtype).unbind()}
     if spec.q_rank:
-        parts |= {"q": named["q_out_bank"].to(dtype).unbind(), "q_in": named["q_in_bank"].to(dtype).unbind()}
+        parts |= {"q": named["q_out_bank"].to(dtype).unbind(), "narrow_q": named["q_in_bank"].to(dtype).unbind()}
     return [LayerWeights(**{name: slices[i] for name, slices in parts.items()}) for i in range(n)]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fairway.spec.roles import Role, is_bank, role_of
+from fairway.spec.roles import BANK, Role, role_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def split_parameters(named: Iterable[tuple[str, nn.Parameter]]) -> ParameterGrou
     for name, parameter in named:
         assert id(parameter) not in seen, f"parameter {name} is in the model under two names"
         seen.add(id(parameter))
-        if is_bank(name):
+        if name.endswith(BANK):
             assert parameter.ndim == 3, f"bank {name} must be (matrices, rows, columns), got {tuple(parameter.shape)}"
             groups.matrices[name] = parameter
         else:

@@ -38,14 +38,11 @@ _PART_ROLES = {
     "up": Role.MLP_UP,
     "down": Role.MLP_DOWN,
 }
+BANK = "_bank"
+"""How the names of parameters end that hold one matrix of each layer, or two."""
 _MATRIX_NAME = re.compile(r"blocks\.(\d+)\.(\w+)")
 _CONTROL_NAME = re.compile(r"\w+_(scale|gain|mix|weight|gate|decay|bias)")
 """A control parameter's name ends in what it is."""
-
-
-def is_bank(name: str) -> bool:
-    """True for the model's parameters that hold one matrix of each layer, or two."""
-    return name.endswith("_bank")
 
 
 def matrix_name(layer: int, part: str) -> str:
