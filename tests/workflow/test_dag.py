@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from fairway.recipes.load import load_recipe
-from fairway.recipes.locate import recipe_names
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +33,7 @@ def job_counts(output: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)}
 
 
-@pytest.mark.parametrize("recipe", recipe_names())
+@pytest.mark.parametrize("recipe", ["caseops-top", "pocket", "tiny"])
 def test_a_dry_run_of_each_recipe_makes_every_stage_of_every_seed(snakemake, recipe):
     result = snakemake("-n", f"results/{recipe}/record.txt", f"results/{recipe}/figures/loss_curves.png")
     assert result.returncode == 0, result.stdout

@@ -96,10 +96,8 @@ def collect(
 
 def _table_hessians(model: Gpt) -> dict[str, Tensor]:
     """Tables that are looked up and never multiplied with: every error counts alike, so the identity."""
-    tables = {name: table for name, table in model.named_parameters() if role_of(name) is Role.EMBEDDING}
-    return {
-        name: torch.eye(table.shape[1], device=table.device) for name, table in tables.items() if name != "embedding"
-    }
+    tables = [(name, table) for name, table in model.named_parameters() if name.endswith("_embedding")]
+    return {name: torch.eye(table.shape[1], device=table.device) for name, table in tables}
 
 
 def _input_width(name: str, spec: ModelSpec) -> int:
