@@ -16,6 +16,7 @@ from fairway.bundle.emit import literal
 from fairway.bundle.shrink import SOURCE_NAME
 from fairway.bundle.sizes import SIZES_FILE
 from fairway.recipes.load import load_recipe, write_resolved
+from fairway.recipes.locate import recipe_names
 from fairway.verify.unpack import unpack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,6 +107,7 @@ def test_the_readable_form_holds_the_recipe_as_a_literal(bundled):
 
 def test_a_literal_evaluates_to_the_recipe():
     import fairway.spec.data
+    import fairway.spec.mechanisms
     import fairway.spec.model
     import fairway.spec.optim
     import fairway.spec.quant
@@ -114,9 +116,9 @@ def test_a_literal_evaluates_to_the_recipe():
     import fairway.spec.train
 
     classes: dict[str, object] = {}
-    for module in ("data", "model", "optim", "quant", "recipe", "score", "train"):
+    for module in ("data", "mechanisms", "model", "optim", "quant", "recipe", "score", "train"):
         classes |= vars(getattr(fairway.spec, module))
-    for name in RECIPES:
+    for name in recipe_names():
         recipe = load_recipe(name).recipe
         assert eval(literal(recipe, None), classes) == recipe
 
