@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.errors import RecipeError
+from fairway.runtime.ranks import Ranks
 from fairway.score.evaluate import build_evaluator
 from fairway.score.referee import Evaluator, check_plan
 from fairway.spec.score import DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
@@ -24,7 +25,7 @@ METHODS: dict[str, Method] = {
 
 def build(model: Any, method: Method, context: int = 10, batch_tokens: int = 24) -> Evaluator:
     spec = ScoreSpec(context=context, batch_tokens=batch_tokens, method=method, diagnostic=Flat(), budget_s=60.0)
-    return build_evaluator(model, spec, method, seed=5, looped=True)
+    return build_evaluator(model, spec, method, seed=5, looped=True, ranks=Ranks(0, 1, torch.device("cpu")))
 
 
 @pytest.mark.parametrize(("name", "every"), [("flat", 4), ("sliding", 5), ("lora", 9), ("phased", 11)])

@@ -85,8 +85,8 @@ class PhasedEvaluator:
         batches = length_batches(extents, spec.lora.batch_docs)
         marks = phase_marks(spec.prefix_docs, spec.phases)
         scored: list[int] = []
-        for batch in batches[:-1]:
-            yield from self._lora.batch_steps(extents, batch)
+        for number, batch in enumerate(batches[:-1]):
+            yield from self._lora.batch_steps(extents, batch, number)
             scored.extend(batch)
             if marks and len(scored) >= marks[0]:
                 # Batches and their documents come longest first, so the reverse is shortest first.
@@ -98,7 +98,7 @@ class PhasedEvaluator:
                 f" documents in batches of {spec.lora.batch_docs}, {len(scored)} are scored before the last batch;"
                 f" make prefix_docs ({spec.prefix_docs}), phases or lora.batch_docs smaller"
             )
-        yield from self._lora.batch_steps(extents, batches[-1])
+        yield from self._lora.batch_steps(extents, batches[-1], len(batches) - 1)
 
     def predict(self, step: ScoreStep, inputs: Sequence[Int[Tensor, " _"]]) -> Sequence[Float[Tensor, "_ V"]]:
         """Logits under the adapters and the base as it is by now."""
@@ -121,6 +121,13 @@ class PhasedEvaluator:
             self._model.requires_grad_(False)
             self._optimizer = None
 
+    def _forwards(self, inputs: Sequence[Int[Tensor, " _"]], total: int) -> Sequence[slice]:
+        """The pieces of each forward of a step of ``total`` targets."""
+        return list(parts(inputs, self._batch_tokens))
+
+    def _gather(self) -> None:
+        """The step's gradient is whole when this returns."""
+
     def _sgd_step(
         self,
         optimizer: torch.optim.SGD,
@@ -129,7 +136,7 @@ class PhasedEvaluator:
         targets: Sequence[Int[Tensor, " _"]],
     ) -> None:
         total = sum(each.numel() for each in targets)
-        for part in _parts(inputs, self._batch_tokens):
+        for part in self._forwards(inputs, total):
             hidden_1ND = self._model.hidden(
                 torch.cat(list(inputs[part])).unsqueeze(0),
                 looped=self._looped,
@@ -140,6 +147,7 @@ class PhasedEvaluator:
                 self._model.raw_logits(hidden_1ND[0]), torch.cat(list(targets[part])), self._model.spec.softcap
             )
             (losses.sum() / total).backward()
+        self._gather()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._spec.grad_clip)
         for group in optimizer.param_groups:
             group["lr"] = self._spec.lr * share
@@ -147,7 +155,7 @@ class PhasedEvaluator:
         optimizer.zero_grad(set_to_none=True)
 
 
-def _parts(pieces: Sequence[Int[Tensor, " _"]], tokens: int) -> Iterator[slice]:
+def parts(pieces: Sequence[Int[Tensor, " _"]], tokens: int) -> Iterator[slice]:
     """Consecutive pieces of at most ``tokens`` elements together; a longer piece is a part of its own."""
     first = held = 0
     for i, piece in enumerate(pieces):

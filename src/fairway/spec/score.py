@@ -74,6 +74,8 @@ class ScoreSpec:
     diagnostic: Flat | Sliding
     """Scores the float weights and the quantized ones before any adaptation."""
     budget_s: float
+    ranks: Literal["first", "all"] = "first"
+    """Who scores: the first process alone, or all of them, each taking batches of documents as it gets free (#1530)."""
 
     def __post_init__(self) -> None:
         """Refuse strides and chunks that skip tokens."""
