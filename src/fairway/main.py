@@ -22,7 +22,7 @@ from fairway.data.batches import ContiguousBatches, PackedBatches
 from fairway.data.byte_counts import target_bytes
 from fairway.data.shards import load_tokens, split_files
 from fairway.errors import DataError
-from fairway.model.ahead import add_ahead_head, drop_ahead_head
+from fairway.model.ahead import add_ahead_map, drop_ahead_map
 from fairway.model.banks import bank
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
@@ -140,7 +140,7 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
         model = Gpt(spec, dtype=compute_dtype(stage.ranks.device))
         initialise(model, run.seed)
         if isinstance(spec.mtp, Mtp):
-            add_ahead_head(model, spec)
+            add_ahead_map(model, spec)
         model.to(stage.ranks.device)
         result = train(
             model,
@@ -152,7 +152,7 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
             loops=spec.loops,
         )
         if isinstance(spec.mtp, Mtp):
-            drop_ahead_head(model)
+            drop_ahead_map(model)
         if isinstance(spec.symmetry, SymMix | SymLayers):
             bake_symmetry(dict(model.named_parameters()), spec)
         if stage.ranks.is_first:

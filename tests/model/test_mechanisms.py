@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fairway.model.adapters import LoraBank
-from fairway.model.ahead import add_ahead_head, drop_ahead_head
+from fairway.model.ahead import add_ahead_map, drop_ahead_map
 from fairway.model.depth import schedule
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
@@ -177,10 +177,13 @@ def test_the_loss_takes_in_the_token_after_the_next_of_the_same_document():
     x, y = tokens(2, 9), tokens(2, 9, seed=1)
     x[0, 4] = 1
     assert torch.equal(model.loss(x, y, looped=False), plain.loss(x, y, looped=False))
-    add_ahead_head(model, spec)
+    add_ahead_map(model, spec)
     with torch.no_grad():
-        model.get_parameter("ahead_embedding").normal_(generator=torch.Generator().manual_seed(3))
-        hidden, head = model.hidden(x, looped=False), model.get_parameter("ahead_embedding")
+        model.get_parameter("ahead_weight").normal_(generator=torch.Generator().manual_seed(3))
+        hidden, head = (
+            model.hidden(x, looped=False),
+            model.get_parameter("embedding") @ model.get_parameter("ahead_weight"),
+        )
         nats = []
         for row in range(2):
             for t in range(8):
@@ -190,7 +193,7 @@ def test_the_loss_takes_in_the_token_after_the_next_of_the_same_document():
     assert len(nats) == 15
     expected = plain.loss(x, y, looped=False) + 0.5 * torch.stack(nats).mean()
     torch.testing.assert_close(model.loss(x, y, looped=False), expected)
-    drop_ahead_head(model)
+    drop_ahead_map(model)
     assert model.state_dict().keys() == plain.state_dict().keys()
 
 

@@ -1,9 +1,8 @@
 import pytest
 
 from fairway.errors import RecipeError
-from fairway.recipes.explain import diff, overview, show
+from fairway.recipes.explain import diff, show
 from fairway.recipes.load import leaves, load_recipe, plain
-from fairway.recipes.locate import recipe_names
 
 
 def test_show_tells_value_origin_and_what_it_was_before(write):
@@ -37,9 +36,3 @@ def test_diff_lists_exactly_the_values_that_differ(write):
 
 def test_diff_of_a_recipe_with_itself_says_so():
     assert diff(load_recipe("tiny"), load_recipe("tiny")) == "tiny and tiny say the same"
-
-
-def test_overview_has_one_line_a_recipe_with_its_reason():
-    lines = overview().splitlines()
-    assert [line.split()[0] for line in lines] == recipe_names()
-    assert all(load_recipe(line.split()[0]).recipe.lineage.because in line for line in lines)

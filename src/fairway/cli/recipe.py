@@ -8,8 +8,9 @@ from rich.table import Table
 
 from fairway.cli.runs import Output
 from fairway.quant.forecast import forecast
+from fairway.recipes.aliases import from_environment
+from fairway.recipes.catalogue import catalogue, catalogue_json, catalogue_text
 from fairway.recipes.explain import diff as diff_recipes
-from fairway.recipes.explain import overview
 from fairway.recipes.explain import show as show_recipe
 from fairway.recipes.load import load_recipe, write_resolved
 
@@ -37,9 +38,22 @@ def diff(old: Name, new: Name) -> None:
 
 
 @app.command("list")
-def list_recipes() -> None:
-    """Print name, parent, track and reason of each recipe."""
-    typer.echo(overview())
+def list_recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Print name, parent, size, status, track and reason of each recipe."""
+    entries = catalogue()
+    typer.echo(catalogue_json(entries) if as_json else catalogue_text(entries))
+
+
+@app.command("from-env")
+def from_env(
+    command: Annotated[str, typer.Argument(help="A published command, or its environment variables, in quotes.")],
+    stack: Annotated[str, typer.Option(help="Whose script the variables belong to.")],
+) -> None:
+    """Print the recipe that a published command comes to: a recipe's name, or a delta as a file."""
+    found = from_environment(stack, command)
+    for note in found.notes:
+        typer.echo(note, err=True)
+    typer.echo(found.equals if found.equals is not None else found.to_toml(), nl=found.equals is not None)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from fairway.kernels.channel_sum import channel_sum
 from fairway.kernels.norms import scaled_rms_norm
 from fairway.kernels.softcap_ce import softcap, softcap_ce
 from fairway.kernels.varlen_attention import pack_segments
-from fairway.model.ahead import AHEAD_HEAD, ahead_loss
+from fairway.model.ahead import AHEAD_MAP, ahead_loss
 from fairway.model.block import lerp_skip, one_lane, two_lanes
 from fairway.model.depth import lanes_from, schedule
 from fairway.model.entry import embed, value_vectors
@@ -157,8 +157,9 @@ class Gpt(nn.Module):
         raw_logits = self.raw_logits(hidden.flatten(0, 1), hooks)
         loss = softcap_ce(raw_logits, targets_BT.flatten(), self.spec.softcap).mean()
         if isinstance(self.spec.mtp, Mtp):
-            head_VD = dict(self.named_parameters()).get(AHEAD_HEAD)
-            if head_VD is not None:
-                ahead = ahead_loss(hidden, head_VD, inputs_BT, targets_BT, self.spec.softcap)
+            named = dict(self.named_parameters())
+            if AHEAD_MAP in named:
+                parts = (named[AHEAD_MAP], named["embedding"])
+                ahead = ahead_loss(hidden, *parts, inputs_BT, targets_BT, self.spec.softcap)
                 loss = loss + self.spec.mtp.loss_weight * ahead
         return loss

@@ -4,5 +4,7 @@
 - ``load``: the chain of deltas to one validated Recipe, with the origin of each value.
 - ``mistakes``: what is wrong with a recipe, in one line.
 - ``explain``: show and diff as text.
+- ``catalogue``: every recipe with its size, and whether it has run.
+- ``aliases``: a published command to a recipe.
 - ``schema``: the JSON schema of ``recipe.json``.
 """

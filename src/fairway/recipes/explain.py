@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from fairway.errors import RecipeError
-from fairway.recipes.load import Resolved, changed, leaves, load_recipe, plain, read_chain, value_at
-from fairway.recipes.locate import recipe_names
+from fairway.recipes.load import Resolved, changed, leaves, plain, value_at
 from fairway.recipes.mistakes import shown
 
 
@@ -15,7 +14,7 @@ def show(resolved: Resolved, under: str = "") -> str:
     if not paths:
         raise RecipeError(f"recipe {resolved.recipe.name}: nothing lies under {under}; known: {', '.join(table)}")
     rows = [(path.removeprefix(under + "."), shown(value_at(table, path)), _from(resolved, path)) for path in paths]
-    return "\n".join(_aligned(rows))
+    return "\n".join(aligned(rows))
 
 
 def diff(old: Resolved, new: Resolved) -> str:
@@ -24,18 +23,7 @@ def diff(old: Resolved, new: Resolved) -> str:
     for path, change in changed(old.recipe, new.recipe).items():
         was, now = (shown(change[side]) if side in change else "-" for side in ("was", "is"))
         rows.append((path, was, now))
-    return "\n".join(_aligned(rows)) if len(rows) > 1 else f"{old.recipe.name} and {new.recipe.name} say the same"
-
-
-def overview() -> str:
-    """One line a recipe of the folder: name, parent, track, why."""
-    rows = []
-    for name in recipe_names():
-        delta = read_chain(name)[-1]
-        rows.append(
-            (name, f"from {delta.extends}" if delta.extends else "root", load_recipe(name).recipe.track, delta.because)
-        )
-    return "\n".join(_aligned(rows))
+    return "\n".join(aligned(rows)) if len(rows) > 1 else f"{old.recipe.name} and {new.recipe.name} say the same"
 
 
 def _from(resolved: Resolved, path: str) -> str:
@@ -46,7 +34,8 @@ def _from(resolved: Resolved, path: str) -> str:
     return text
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Lines whose cells stand under each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -119,12 +119,14 @@ def read_resolved(path: Path) -> Resolved:
     if not all(isinstance(whole.get(key, {}), dict) for key in ("recipe", "origin", "changes")):
         raise RecipeError(f"{path}: recipe, origin and changes must be objects")
     recipe = _validate(str(path), whole["recipe"], {})
-    if digest(recipe) != whole["sha256"]:
+    # of the recipe as it stands there: one that is older than some key has another hash with that key's default
+    sha256 = _table_digest(whole["recipe"])
+    if sha256 != whole["sha256"]:
         raise RecipeError(
-            f"{path}: the recipe has sha256 {digest(recipe)}, but the file says {shown(whole['sha256'])};"
+            f"{path}: the recipe has sha256 {sha256}, but the file says {shown(whole['sha256'])};"
             " it was edited by hand, resolve it again"
         )
-    return Resolved(recipe, whole["origin"], whole["sha256"], changes=_read_changes(path, whole))
+    return Resolved(recipe, whole["origin"], sha256, changes=_read_changes(path, whole))
 
 
 def _read_changes(path: Path, whole: Table) -> Mapping[str, Change] | None:
@@ -165,7 +167,11 @@ def plain(recipe: Recipe) -> Table:
 
 def digest(recipe: Recipe) -> str:
     """SHA-256 of the canonical JSON of a recipe."""
-    return hashlib.sha256(json.dumps(plain(recipe), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return _table_digest(plain(recipe))
+
+
+def _table_digest(table: Table) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def leaves(table: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -189,6 +195,11 @@ def value_at(table: Mapping[str, Any], path: str) -> Any:
 def recipe_adapter() -> Any:
     """Pydantic's TypeAdapter of the spec's dataclasses, which do not know of it (Any: beartype cannot read it)."""
     return TypeAdapter(Recipe)
+
+
+def validated(name: str, values: Table) -> Recipe:
+    """The recipe of a whole table of values; ``RecipeError`` with one line for whatever is wrong."""
+    return _validate(name, values | {"name": name}, {})
 
 
 def _validate(name: str, values: Table, history: History) -> Recipe:

@@ -193,10 +193,10 @@ class NoMtp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mtp:
-    """A head of its own learns the token after the next, in training alone; it is no part of the artifact (#212)."""
+    """A map before the tied head learns the token after the next, in training alone; no artifact holds it (#212)."""
 
     __pydantic_config__ = STRICT
-    kind: Literal["head"] = "head"
+    kind: Literal["map"] = "map"
     loss_weight: float = 0.5
 
 

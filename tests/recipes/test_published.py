@@ -1,0 +1,121 @@
+"""What the records of the field say of themselves, and what our recipes come to (recipes H)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fairway.model.depth import schedule, skip_slots
+from fairway.model.gpt import Gpt
+from fairway.model.parameters import parameter_count
+from fairway.recipes.load import load_recipe, plain
+from fairway.recipes.locate import recipe_names
+from fairway.score.phases import phase_marks
+from fairway.score.windows import Extent, length_batches, sliding_windows
+from fairway.spec.mechanisms import DenseHeadGate, NoSmear, SparseHeadGate
+
+COUNTS = {
+    "naive-baseline": 17_059_912,
+    "low-rank-q": 25_780_824,
+    "low-rank-q-angles": 25_780_824 + 11 * 32 * 512,
+    "xsa-ema": 26_829_913,
+    "checkpoint-lab": 27_482_315,
+    "ar-gptq": 27_067_484,
+    "symmix": 26_993_778,
+    "symmix-control": 26_993_756,
+    "sp8192-loops": 35_943_512,  # its log; 7 skips and one lane, where later stacks have 8 and two
+    "two-lane": 35_944_602,
+    "varlen-lora-ttt": 35_944_602,
+    "phased-sgd-ttt": 35_944_602,
+    "spinquant-mpsgd": 35_944_602,
+    "caseops-top": 35_945_671,
+}
+SP8192_TARGETS = 40_540_160
+
+
+def model_of(name):
+    return load_recipe(name).recipe.model
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_model_has_exactly_the_parameters_of_its_record(name):
+    assert parameter_count(model_of(name)) == COUNTS[name]
+
+
+def test_the_module_holds_what_the_count_says():
+    with torch.device("meta"):
+        for name in recipe_names():
+            model = Gpt(model_of(name))
+            assert sum(p.numel() for p in model.parameters()) == parameter_count(model.spec)
+
+
+def test_the_gates_of_1736_and_1787_cost_what_they_say():
+    stack = replace(model_of("phased-sgd-ttt"), smear=NoSmear())
+    assert parameter_count(replace(stack, head_gate=DenseHeadGate(std=0.005))) == 35_989_658
+    assert parameter_count(replace(stack, head_gate=SparseHeadGate())) == 35_944_602 + 11 * 8 * 12
+
+
+def test_the_stack_of_1695_has_its_counts_part_by_part():
+    with torch.device("meta"):
+        counts = {name: p.numel() for name, p in Gpt(model_of("spinquant-mpsgd")).named_parameters()}
+    matrices = {"embedding": 4_194_304, "qo_bank": 5_767_168, "kv_bank": 2_883_584, "up_bank": 11_534_336}
+    assert counts.items() >= (matrices | {"down_bank": 11_534_336, "lane_mix": 44, "lane_decay": 22}).items()
+    assert counts["skip_weight"] == counts["skip_gate"] == 8 * 512
+    assert sum(counts.values()) - sum(matrices.values()) - 11_534_336 == 30_874
+
+
+def test_loops_run_in_the_published_order():
+    early, late = model_of("sp8192-loops"), model_of("spinquant-mpsgd")
+    assert schedule(early, looped=True) == ((0, 1, 2, 3, 4, 5, 4), (5, 4, 5, 6, 7, 8, 9, 10))
+    assert schedule(late, looped=True) == ((0, 1, 2, 3, 4, 5, 3, 4), (5, 3, 4, 5, 6, 7, 8, 9, 10))
+    assert schedule(late, looped=False) == ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9, 10))
+    assert (skip_slots(early), skip_slots(late)) == (7, 8)
+    assert (early.loops.start_fraction, late.loops.start_fraction) == (0.5, 0.35)
+
+
+def test_the_recurrent_stack_runs_three_layers_three_times():
+    assert schedule(model_of("xsa-ema-recurrent"), looped=True).slots == (0, 1, 2) * 3
+
+
+def test_every_target_of_sp8192_is_in_one_of_633409_windows():
+    spans = list(sliding_windows(SP8192_TARGETS, 2048, 64))
+    assert len(spans) == 633_409
+    assert spans[0].start == 1 and spans[-1].stop == SP8192_TARGETS + 1
+    assert all(a.stop == b.start for a, b in zip(spans, spans[1:], strict=False))
+
+
+@pytest.mark.parametrize(("targets", "chunks"), [(62_021_632, 1_893), (SP8192_TARGETS, 1_238)])
+def test_streams_have_the_published_number_of_chunks(targets, chunks):
+    assert -(-targets // model_chunk("spinquant-mpsgd")) == chunks
+
+
+def model_chunk(name):
+    return load_recipe(name).recipe.score.method.chunk_tokens
+
+
+def test_fifty_thousand_documents_are_adapted_in_782_batches():
+    lora = load_recipe("spinquant-mpsgd").recipe.score.method.lora
+    extents = [Extent(10 * i, 10 * i + 5 + i % 7) for i in range(50_000)]
+    batches = length_batches(extents, lora.batch_docs)
+    assert len(batches) == 782
+    assert sorted(i for batch in batches for i in batch) == list(range(50_000))
+
+
+@pytest.mark.parametrize(
+    ("name", "marks"), [("spinquant-mpsgd", [666, 1333, 2000]), ("caseops-top", [833, 1666, 2500])]
+)
+def test_phases_end_at_the_published_documents(name, marks):
+    method = load_recipe(name).recipe.score.method
+    assert phase_marks(method.prefix_docs, method.phases) == marks
+
+
+def test_the_way_over_its_parents_leads_to_the_root_again():
+    there, root = plain(load_recipe("spinquant-mpsgd").recipe), plain(load_recipe("baseline").recipe)
+    for name in ("name", "lineage"):
+        del there[name], root[name]
+    assert there == root
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_recipe_of_the_table_names_its_record(name):
+    assert load_recipe(name).recipe.lineage.sources
