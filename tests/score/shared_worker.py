@@ -16,7 +16,7 @@ from fairway.runtime.ranks import close_ranks, open_ranks
 from fairway.score import adapt
 from fairway.score.evaluate import evaluate
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.score import DocumentLora, Flat, PhasedSgd, ScoreSpec, Sliding
+from fairway.spec.score import ChunkSgd, DocumentLora, Flat, PhasedSgd, ScoreSpec, Sliding
 
 LENGTHS = (13, 1, 30, 7, 2, 22, 15, 14, 9, 11, 5, 8)
 VOCAB = 24
@@ -25,6 +25,7 @@ METHODS = {
     "flat": Flat(),
     "sliding": Sliding(stride=4),
     "lora": LORA,
+    "chunks": ChunkSgd(stride=4, chunk_tokens=24, epochs=2, lr=0.05, hash_rows=16),
     "phased": PhasedSgd(
         lora=LORA, prefix_docs=6, phases=2, lr=0.05, momentum=0.9, chunk_tokens=24, context=10, grad_clip=1.0
     ),

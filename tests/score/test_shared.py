@@ -58,6 +58,13 @@ def test_where_nothing_is_learned_together_the_ledger_of_two_is_that_of_one_byte
     assert [(two / f"{method}.rank{rank}.ledger").read_bytes() for rank in (0, 1)] == [alone, alone]
 
 
+def test_ranks_that_learn_each_chunk_together_score_as_one_does(one: Path, two: Path) -> None:
+    alone, shared = (entries(folder / "chunks.rank0.ledger") for folder in (one, two))
+    assert (two / "chunks.rank0.ledger").read_bytes() == (two / "chunks.rank1.ledger").read_bytes()
+    assert [entry["kind"] for entry in shared] == [entry["kind"] for entry in alone]
+    assert shared[-1]["nats"] == pytest.approx(alone[-1]["nats"], rel=1e-4)
+
+
 def test_ranks_that_pause_together_lose_no_document_and_score_none_twice(one: Path, two: Path) -> None:
     assert (two / "phased.rank0.ledger").read_bytes() == (two / "phased.rank1.ledger").read_bytes()
     alone, shared = (entries(folder / "phased.rank0.ledger") for folder in (one, two))

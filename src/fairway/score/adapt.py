@@ -52,6 +52,7 @@ class LoraEvaluator:
         self._looped = looped
         self._seed = seed
         self._bank: LoraBank | None = None
+        self._whole: LoraBank | None = None
         self._optimizer: LoraAdamW | None = None
         self._raw_logits_BCV: Tensor | None = None
 
@@ -104,6 +105,7 @@ class LoraEvaluator:
     def _begin_batch(self, number: int, documents: int) -> None:
         spec, device = self._spec, self._model.get_parameter("embedding").device
         self._bank = self._optimizer = None  # lets go of the last batch's memory first
+        last, self._whole = self._whole, None
         self._bank = LoraBank(
             self._model.spec,
             documents=documents,
@@ -113,9 +115,15 @@ class LoraEvaluator:
             device=device,
         )
         self._bank.reset(generator(self._seed, f"lora.{number}", device))
+        if spec.keep_a:
+            if last is not None:
+                self._bank.take_a(last)
+            self._whole = self._bank
         self._optimizer = LoraAdamW(
             self._bank.parameters(), [spec.lr * scale for scale in self._bank.lr_multipliers(spec.slot_lr_slope)], spec
         )
+        if spec.b_lr_ratio != 1.0:
+            self._optimizer.speed_up_b(spec.b_lr_ratio)
 
     def _chunk_logits(
         self, spans: Sequence[Span], inputs: Sequence[Int[Tensor, " _"]], bank: LoraBank
@@ -144,7 +152,7 @@ def _bank_part(bank: LoraBank, rows: slice) -> LoraBank:
 
 
 class LoraAdamW:
-    """AdamW (decoupled decay) over tensors whose first axis is documents.
+    """AdamW (decoupled decay), or Adam (decay in the gradient), over tensors whose first axis is documents.
 
     Documents of a batch begin together and only ever leave, so one count of steps is each document's own. With
     ``beta1 = 0`` the first moment is the gradient and is not stored.
@@ -163,6 +171,11 @@ class LoraAdamW:
         if self._first is not None:
             self._first = [first[:documents] for first in self._first]
 
+    def speed_up_b(self, ratio: float) -> None:
+        """Multiply the rates of ``B``, the second half of the parameters."""
+        half = len(self._rates) // 2
+        self._rates[half:] = [rate * ratio for rate in self._rates[half:]]
+
     @torch.no_grad()
     def step(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         """Move each parameter, in place."""
@@ -171,7 +184,11 @@ class LoraAdamW:
         unbiased_first = 1.0 - spec.beta1**self._steps
         unbiased_second = math.sqrt(1.0 - spec.beta2**self._steps)
         for i, (parameter, gradient, rate) in enumerate(zip(parameters, gradients, self._rates, strict=True)):
+            if spec.optimizer == "adam":
+                gradient = gradient.add(parameter, alpha=spec.weight_decay)
             second = self._second[i].mul_(spec.beta2).addcmul_(gradient, gradient, value=1.0 - spec.beta2)
             first = gradient if self._first is None else self._first[i].lerp_(gradient, 1.0 - spec.beta1)
             scale = second.sqrt().div_(unbiased_second).add_(spec.eps)
-            parameter.mul_(1.0 - rate * spec.weight_decay).addcdiv_(first, scale, value=-rate / unbiased_first)
+            if spec.optimizer == "adamw":
+                parameter.mul_(1.0 - rate * spec.weight_decay)
+            parameter.addcdiv_(first, scale, value=-rate / unbiased_first)

@@ -2,7 +2,9 @@
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from jaxtyping import Int
@@ -10,17 +12,20 @@ from torch import Tensor
 
 from fairway.data.documents import document_lengths
 from fairway.model.gpt import Gpt
+from fairway.model.hooks import PLAIN, Hooks
 from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks
 from fairway.score.adapt import LoraEvaluator
 from fairway.score.bpb import Tally
+from fairway.score.chunks import ChunkEvaluator, HashTable
 from fairway.score.flat import FlatEvaluator
 from fairway.score.ledger import Ledger
 from fairway.score.phases import PhasedEvaluator
 from fairway.score.referee import Evaluator, Referee
-from fairway.score.shared import SharedPhasedEvaluator, SharedReferee
+from fairway.score.sgd import BaseSgd
+from fairway.score.shared import SharedReferee, SharedSgd
 from fairway.score.sliding import SlidingEvaluator
-from fairway.spec.score import DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
+from fairway.spec.score import ChunkSgd, DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
 
 PROGRESS_EVENTS = 50
 """At most so many ``scored`` events an evaluation."""
@@ -54,11 +59,38 @@ def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, l
         case DocumentLora():
             return LoraEvaluator(own, method, context=context, looped=looped, seed=seed)
         case PhasedSgd():
-            if spec.ranks == "all":
-                return SharedPhasedEvaluator(
-                    own, method, context=context, batch_tokens=batch_tokens, looped=looped, seed=seed, ranks=ranks
-                )
-            return PhasedEvaluator(own, method, context=context, batch_tokens=batch_tokens, looped=looped, seed=seed)
+            sgd = base_sgd(own, spec, method, ranks, looped=looped)
+            return PhasedEvaluator(own, method, sgd, context=context, looped=looped, seed=seed)
+        case ChunkSgd():
+            if method.hash_rows:
+                table = HashTable(own, method.hash_rows)
+                sgd = base_sgd(own, spec, method, ranks, looped=looped, more=[table.rows_HD], hooks=table.hooks)
+                return ChunkEvaluator(own, method, spec, sgd, looped=looped, hooks=table.hooks)
+            return ChunkEvaluator(own, method, spec, base_sgd(own, spec, method, ranks, looped=looped), looped=looped)
+
+
+def base_sgd(
+    model: Gpt,
+    spec: ScoreSpec,
+    method: PhasedSgd | ChunkSgd,
+    ranks: Ranks,
+    *,
+    looped: bool,
+    more: Sequence[Tensor] = (),
+    hooks: Hooks = PLAIN,
+) -> BaseSgd:
+    """What moves the weights that all documents share: on every rank alike where ranks share the evaluation."""
+    make = partial(SharedSgd, ranks) if spec.ranks == "all" else BaseSgd
+    return make(
+        model,
+        lr=method.lr,
+        momentum=method.momentum,
+        grad_clip=method.grad_clip,
+        batch_tokens=spec.batch_tokens,
+        looped=looped,
+        more=more,
+        hooks=hooks,
+    )
 
 
 def evaluate(

@@ -10,18 +10,17 @@ pauses loses no document, and none is scored twice (recipes E.5, E.6).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from fairway.model.gpt import Gpt
 from fairway.runtime.ranks import Ranks
 from fairway.score.bpb import Tally
 from fairway.score.ledger import Ledger
-from fairway.score.phases import PhasedEvaluator, parts
 from fairway.score.referee import Evaluator, LearnStep, PlanStep, Referee, ScoreStep
-from fairway.spec.score import PhasedSgd
+from fairway.score.sgd import BaseSgd, parts
 
 
 @dataclass(slots=True)
@@ -105,21 +104,11 @@ class SharedReferee(Referee):
                 self._show(step, method)
 
 
-class SharedPhasedEvaluator(PhasedEvaluator):
-    """``PhasedEvaluator`` on each of several ranks: all take the same steps of SGD, each a share of their forwards."""
+class SharedSgd(BaseSgd):
+    """``BaseSgd`` on each of several ranks: all take the same steps, each with a share of their forwards."""
 
-    def __init__(
-        self,
-        model: Gpt,
-        spec: PhasedSgd,
-        *,
-        context: int,
-        batch_tokens: int,
-        looped: bool,
-        seed: int,
-        ranks: Ranks,
-    ) -> None:
-        super().__init__(model, spec, context=context, batch_tokens=batch_tokens, looped=looped, seed=seed)
+    def __init__(self, ranks: Ranks, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
         self._ranks = ranks
 
     def _forwards(self, inputs: Sequence[Int[Tensor, " _"]], total: int) -> Sequence[slice]:
@@ -127,7 +116,7 @@ class SharedPhasedEvaluator(PhasedEvaluator):
         return list(parts(inputs, share))[self._ranks.rank :: self._ranks.world]
 
     def _gather(self) -> None:
-        for parameter in self._model.parameters():
+        for parameter in self._learned:
             if parameter.grad is None:  # no forward of this rank reached it
                 parameter.grad = torch.zeros_like(parameter)
-        self._ranks.sum_([parameter.grad for parameter in self._model.parameters() if parameter.grad is not None])
+        self._ranks.sum_([parameter.grad for parameter in self._learned if parameter.grad is not None])
