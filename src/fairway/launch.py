@@ -25,6 +25,7 @@ from fairway.main import (
     compress_stage,
     evaluate_float_stage,
     evaluate_stage,
+    evaluates_alone,
     rotate_gptq_stage,
     train_stage,
 )
@@ -58,6 +59,7 @@ RUN_FILES = {
 
 _LAUNCH_OUTPUTS = ("checkpoint", "hessians", "quantized", "artifact", "float", "score")
 _LAUNCH_TOGETHER = ("train", "calibrate")
+_LAUNCH_SCORING = ("float", "evaluate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ def launch(program: Program, arguments: Sequence[str]) -> int:
         asked = _launch_arguments(arguments)
         if asked["stage"] is None:
             _launch_whole(program, given)
-        elif asked["stage"] in _LAUNCH_TOGETHER or first_process():
+        elif first_process() or asked["stage"] in _launch_together(program.recipe):
             run = program.run(asked["seed"], _launch_complain, program.recipe)
             perform(run, asked["stage"], asked)
     except (FairwayError, OSError, MemoryError) as error:
@@ -179,6 +181,11 @@ def _launch_whole(program: Program, given: dict[str, str]) -> None:
         run_whole(program.run(seed, echo, recipe), files, echo)
 
 
+def _launch_together(recipe: Recipe) -> tuple[str, ...]:
+    """Stages that all ranks take part in."""
+    return _LAUNCH_TOGETHER if evaluates_alone(recipe) else (*_LAUNCH_TOGETHER, *_LAUNCH_SCORING)
+
+
 def run_files(folder: Path, data: Path, tokenizer: Path) -> dict[str, Path]:
     """Every file of a whole run that keeps its own in ``folder``; shards lie in ``data`` or in folders inside it."""
     shards = {key: data / key if (data / key).is_dir() else data for key in ("train", "val")}
@@ -187,12 +194,17 @@ def run_files(folder: Path, data: Path, tokenizer: Path) -> dict[str, Path]:
 
 
 def run_whole(run: Run, files: Mapping[str, Path], echo: Callable[[str], None]) -> None:
-    """Every stage in order, with the lines by which published logs are read; ranks but the first leave in between."""
+    """Every stage in order, with the lines by which published logs are read.
+
+    Ranks but the first leave a stage out that has no use for them, and go home when there is none that has.
+    """
+    together = _launch_together(run.recipe)
     for stage, output in zip(STAGE_FILES, _LAUNCH_OUTPUTS, strict=True):
-        if stage not in _LAUNCH_TOGETHER:
-            close_ranks()
+        if stage not in together:
+            if "evaluate" not in together:
+                close_ranks()
             if not first_process():
-                break
+                continue
         events = files[output].with_name(f"{stage}.events.jsonl")
         result = perform(run, stage, {**files, "output": files[output], "events": events})
         if stage == "train" and result.reason == "clock":

@@ -210,7 +210,8 @@ def evaluate_stage(
 
     The quantized weights are scored as they are, then with the recipe's method, which writes the ledger.
     """
-    with open_stage(run, "evaluate", events, alone=True) as stage:
+    with open_stage(run, "evaluate", events, alone=evaluates_alone(run.recipe)) as stage:
+        stage.ranks.barrier()  # in a whole run, the first rank has written the artifact just now
         artifact_sha256 = sha256_file(artifact)
         model = restore_artifact(run, artifact, stage.ranks.device)
         tokens_N, bytes_N = validation(val_folder, tokenizer)
@@ -229,6 +230,7 @@ def evaluate_stage(
             events=stage.log,
             name="quantized",
             artifact_sha256=artifact_sha256,
+            ranks=stage.ranks,
         )
         final = evaluate(
             model,
@@ -238,12 +240,14 @@ def evaluate_stage(
             spec.method,
             seed=run.seed,
             looped=looped,
-            ledger_path=ledger,
+            ledger_path=ledger if stage.ranks.is_first else None,
             events=stage.log,
             name="final",
             artifact_sha256=artifact_sha256,
+            ranks=stage.ranks,
         )
-        write_scores(scores, [quantized, final], artifact_sha256)
+        if stage.ranks.is_first:
+            write_scores(scores, [quantized, final], artifact_sha256)
         stage.log.emit("done", seconds=stage.seconds)
         return [quantized, final]
 
@@ -252,7 +256,8 @@ def evaluate_float_stage(
     run: Run, val_folder: Path, tokenizer: Path, *, checkpoint: Path, scores: Path, events: Path
 ) -> Score:
     """Weights before quantization to a diagnostic score: what rounding costs is told against it."""
-    with open_stage(run, "float", events, alone=True) as stage:
+    with open_stage(run, "float", events, alone=evaluates_alone(run.recipe)) as stage:
+        stage.ranks.barrier()
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
         tokens_N, bytes_N = validation(val_folder, tokenizer)
         score = evaluate(
@@ -267,10 +272,17 @@ def evaluate_float_stage(
             events=stage.log,
             name="float",
             artifact_sha256=sha256_file(checkpoint),
+            ranks=stage.ranks,
         )
-        write_scores(scores, [score], sha256_file(checkpoint))
+        if stage.ranks.is_first:
+            write_scores(scores, [score], sha256_file(checkpoint))
         stage.log.emit("done", seconds=stage.seconds)
         return score
+
+
+def evaluates_alone(recipe: Recipe) -> bool:
+    """Whether the first rank scores by itself, whoever else was started."""
+    return recipe.score.ranks == "first"
 
 
 def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:

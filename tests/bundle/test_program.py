@@ -113,6 +113,32 @@ def test_two_processes_train_together_until_the_clock_of_the_environment_says_st
     assert outcome(tmp_path / "logs" / "both").val_bpb > 0
 
 
+def test_two_processes_share_the_evaluation_where_the_recipe_says_so(bundled, tiny_data, tmp_path):
+    recipe = tmp_path / "shared.toml"
+    recipe.write_text(
+        'extends = "tiny"\nbecause = "evaluation by two"\n[train]\nsteps = 2\n[score]\nranks = "all"\n',
+        encoding="utf-8",
+    )
+    file = tmp_path / "train_gpt.py"
+    file.write_bytes((bundled(str(recipe)) / "train_gpt.py").read_bytes())
+    given = {"DATA_PATH": str(tiny_data), "OMP_NUM_THREADS": "1", "RUN_ID": "both"}
+    result = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train_gpt.py"],
+        cwd=tmp_path,
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    worlds = dict(re.findall(r"^(\w+): environment .* world:(\d)", result.stdout, re.M))
+    together = dict.fromkeys(["train", "calibrate", "float", "evaluate"], "2")
+    assert worlds == {**together, "rotate_gptq": "1", "compress": "1"}
+    *_, last = SCORE.finditer(result.stdout)
+    assert last[0].startswith("final_phased_exact ") and outcome(tmp_path / "logs" / "both").val_bpb > 0
+
+
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [

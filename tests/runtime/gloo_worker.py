@@ -26,6 +26,8 @@ seen = {
     "broadcast": [tensor.tolist() for tensor in spread],
     "any": [ranks.any(ranks.rank == 1), ranks.any(False)],
     "max": ranks.max(0.1 + ranks.rank),
+    "claimed": list(ranks.claim("some", 40)),
+    "claimed_alone": list(ranks.claim("none", 0)),
 }
 Path(sys.argv[1], f"rank{ranks.rank}.json").write_text(json.dumps(seen))
 close_ranks()

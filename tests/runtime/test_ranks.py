@@ -33,6 +33,7 @@ def test_a_lone_process_is_the_first_of_one_and_changes_nothing() -> None:
     assert tensor.tolist() == [1.5, -2.0]
     assert ranks.is_first
     assert (ranks.any(True), ranks.any(False), ranks.max(0.3)) == (True, False, 0.3)
+    assert list(ranks.claim("all", 3)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,10 @@ def test_two_processes_agree_on_sums_means_flags_and_the_first_ones_tensors(tmp_
             worker.kill()
             worker.wait()
     seen = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    claimed = [own.pop("claimed") for own in seen]
+    assert sorted(claimed[0] + claimed[1]) == list(range(40)) and all(own == sorted(own) for own in claimed)
     shared = {
+        "claimed_alone": [],
         "world": 2,
         "sum": [[[1.0] * 3] * 2, 3, []],
         "mean": [[[0.5] * 2] * 3, [4.0]],

@@ -52,11 +52,15 @@ def test_without_a_rate_documents_that_fit_the_context_score_as_flat(
     torch.testing.assert_close(run_by_target(adapted, stream), run_by_target(flat, stream), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"beta1": 0.0}, {"alpha": 6.0, "slot_lr_slope": 0.5}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"beta1": 0.0}, {"alpha": 6.0, "slot_lr_slope": 0.5}, {"b_lr_ratio": 3.0}, {"optimizer": "adam"}],
+    ids=str,
+)
 def test_a_document_in_a_batch_learns_as_it_would_alone(
-    changes: dict[str, float], model: Any, streams: Any, run_by_target: Any
+    changes: dict[str, Any], model: Any, streams: Any, run_by_target: Any
 ) -> None:
-    """The slow twin: one document at a time, torch's own AdamW, a full head, nothing dropped or reused."""
+    """The slow twin: one document at a time, torch's own optimizer, a full head, nothing dropped or reused."""
     spec = replace(LORA, **changes)
     stream = streams(LENGTHS)
     losses = run_by_target(LoraEvaluator(model, spec, context=CONTEXT, looped=True, seed=SEED), stream)
@@ -71,7 +75,9 @@ def test_a_document_in_a_batch_learns_as_it_would_alone(
                 for mine, of_batch in zip(bank.parameters(), drawn.parameters(), strict=True):
                     mine.copy_(of_batch[row : row + 1])
             rates = bank.lr_multipliers(spec.slot_lr_slope)
-            optimizer = torch.optim.AdamW(
+            rates = [rate * (spec.b_lr_ratio if i >= len(rates) // 2 else 1.0) for i, rate in enumerate(rates)]
+            kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
+            optimizer = kind(
                 [
                     {"params": [parameter], "lr": spec.lr * rate}
                     for parameter, rate in zip(bank.parameters(), rates, strict=True)
@@ -90,6 +96,32 @@ def test_a_document_in_a_batch_learns_as_it_would_alone(
                 optimizer.step()
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
     assert (losses - windowwise(model, stream)).abs().max() > 0.01
+
+
+def test_what_the_adapters_read_goes_on_from_batch_to_batch_where_the_recipe_says_so(
+    model: Any, streams: Any, run_by_target: Any
+) -> None:
+    stream, extents = streams(LENGTHS), document_extents(LENGTHS)
+    fresh, kept = (run_by_target(evaluator(model, keep_a=keep), stream) for keep in (False, True))
+    first = {p - 1 for i in length_batches(extents, LORA.batch_docs)[0] for p in range(*_targets(extents[i]))}
+    others = [p for p in range(len(fresh)) if p not in first]
+    assert torch.equal(fresh[sorted(first)], kept[sorted(first)])
+    assert (fresh[others] != kept[others]).any()
+
+
+def _targets(extent: Any) -> tuple[int, int]:
+    return extent.begin + 1, extent.end + 1
+
+
+def test_a_bank_goes_on_with_the_a_of_another_as_far_as_both_have_documents(model: Any) -> None:
+    small, large = (LoraBank(model.spec, documents=documents, rank=2, looped=True) for documents in (2, 3))
+    small.reset(generator(1, "small"))
+    large.reset(generator(1, "large"))
+    drawn = {site: a.detach().clone() for site, a in large.a_BRI.items()}
+    large.take_a(small)
+    for site, a in large.a_BRI.items():
+        assert torch.equal(a[:2], small.a_BRI[site]) and torch.equal(a[2:], drawn[site][2:])
+        assert not large.b_BOR[site].any()
 
 
 def test_a_plan_learns_from_a_chunk_only_where_its_document_goes_on(model: Any) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from fairway.errors import DataError
 from fairway.runtime.events import EventLog, read_events
+from fairway.runtime.ranks import Ranks
 from fairway.score.evaluate import Score, evaluate
 from fairway.spec.score import DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
 
@@ -37,6 +38,7 @@ def run(model: Any, stream: Any, method: Method, folder: Path, seed: int = 5) ->
             events=events,
             name="final",
             artifact_sha256="ab" * 32,
+            ranks=Ranks(rank=0, world=1, device=torch.device("cpu")),
         )
 
 

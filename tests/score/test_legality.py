@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.errors import RecipeError
+from fairway.runtime.ranks import Ranks
 from fairway.score.evaluate import build_evaluator
 from fairway.score.referee import Evaluator, check_plan
-from fairway.spec.score import DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
+from fairway.spec.score import ChunkSgd, DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
 
 LENGTHS = (13, 1, 21, 7, 2, 18, 9)
 LORA = DocumentLora(rank=2, chunk=4, batch_docs=2, lr=0.05)
@@ -19,15 +20,16 @@ METHODS: dict[str, Method] = {
     "sliding": Sliding(stride=3),
     "lora": LORA,
     "phased": PhasedSgd(lora=LORA, prefix_docs=4, phases=2, lr=0.05, chunk_tokens=16, context=8),
+    "chunks": ChunkSgd(stride=5, chunk_tokens=20, epochs=2, lr=0.05, hash_rows=8),
 }
 
 
 def build(model: Any, method: Method, context: int = 10, batch_tokens: int = 24) -> Evaluator:
     spec = ScoreSpec(context=context, batch_tokens=batch_tokens, method=method, diagnostic=Flat(), budget_s=60.0)
-    return build_evaluator(model, spec, method, seed=5, looped=True)
+    return build_evaluator(model, spec, method, seed=5, looped=True, ranks=Ranks(0, 1, torch.device("cpu")))
 
 
-@pytest.mark.parametrize(("name", "every"), [("flat", 4), ("sliding", 5), ("lora", 9), ("phased", 11)])
+@pytest.mark.parametrize(("name", "every"), [("flat", 4), ("sliding", 5), ("lora", 9), ("phased", 11), ("chunks", 7)])
 def test_changing_a_token_changes_no_loss_that_stands_earlier_on_the_ledger(
     name: str, every: int, model: Any, streams: Any, run_in_order: Any
 ) -> None:
@@ -90,6 +92,10 @@ def test_every_plan_is_fair_and_whole(
         "sliding": Sliding(stride=stride),
         "lora": lora,
         "phased": phased,
+        "chunks": ChunkSgd(
+            stride=data.draw(st.sampled_from([n for n in range(1, context + 1) if context % n == 0])),
+            chunk_tokens=context * data.draw(st.integers(1, 4)),
+        ),
     }
     evaluator = build(model, methods[name], context=context, batch_tokens=batch_tokens)
     try:

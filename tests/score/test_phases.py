@@ -11,8 +11,9 @@ from torch import Tensor
 
 from fairway.errors import RecipeError
 from fairway.score.adapt import LoraEvaluator
-from fairway.score.phases import PhasedEvaluator, cosine_rate, phase_marks, sgd_steps
+from fairway.score.phases import PhasedEvaluator, phase_marks, sgd_steps
 from fairway.score.referee import LearnStep, ScoreStep
+from fairway.score.sgd import BaseSgd, cosine_rate
 from fairway.score.windows import document_extents
 from fairway.spec.score import DocumentLora, PhasedSgd
 
@@ -25,14 +26,10 @@ SEED = 3
 
 
 def evaluator(model: Any, batch_tokens: int = 32, **changes: Any) -> PhasedEvaluator:
-    return PhasedEvaluator(
-        copy.deepcopy(model),
-        replace(PHASED, **changes),
-        context=12,
-        batch_tokens=batch_tokens,
-        looped=True,
-        seed=SEED,
-    )
+    own, spec = copy.deepcopy(model), replace(PHASED, **changes)
+    settings = {"lr": spec.lr, "momentum": spec.momentum, "grad_clip": spec.grad_clip}
+    sgd = BaseSgd(own, **settings, batch_tokens=batch_tokens, looped=True)
+    return PhasedEvaluator(own, spec, sgd, context=12, looped=True, seed=SEED)
 
 
 def test_marks_are_those_of_the_published_runs() -> None:
@@ -127,7 +124,7 @@ def run_pass(method: PhasedEvaluator, stream: Any) -> list[LearnStep]:
 
 
 def state(method: PhasedEvaluator) -> dict[str, Tensor]:
-    return dict(method._model.state_dict())
+    return dict(method._sgd._model.state_dict())
 
 
 def test_a_pass_is_plain_sgd_on_the_mean_loss_of_each_chunk(model: Any, streams: Any) -> None:
@@ -164,7 +161,7 @@ def test_the_size_of_a_forward_changes_no_pass(model: Any, streams: Any) -> None
 def test_the_base_is_frozen_again_after_a_pass(model: Any, streams: Any) -> None:
     method = evaluator(model)
     run_pass(method, streams(LENGTHS))
-    assert method._optimizer is None
-    for parameter in method._model.parameters():
+    assert method._sgd._optimizer is None
+    for parameter in method._sgd._model.parameters():
         assert not parameter.requires_grad
         assert parameter.grad is None

@@ -55,6 +55,13 @@ class LoraBank:
         for parameter in self.parameters():
             parameter.grad = None
 
+    @torch.no_grad()
+    def take_a(self, other: "LoraBank") -> None:
+        """Go on with the ``A`` of another bank, document by document, as far as both have documents."""
+        for site, a in other.a_BRI.items():
+            rows = min(a.shape[0], self.a_BRI[site].shape[0])
+            self.a_BRI[site][:rows] = a[:rows]
+
     def parameters(self) -> list[Tensor]:
         """All ``A`` (documents, rank, inputs) by site, then all ``B`` (documents, outputs, rank) in the same order."""
         return [*self.a_BRI.values(), *self.b_BOR.values()]

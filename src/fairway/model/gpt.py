@@ -70,7 +70,7 @@ class Gpt(nn.Module):
             positions = packing.positions
         named = dict(self.named_parameters())
         rotary = rotary_table(positions, spec.rope_dims, spec.rope_base, self.dtype)
-        x0 = embed(tokens_BT, positions, named, spec, self.dtype)
+        x0 = hooks.enter(tokens_BT, positions, embed(tokens_BT, positions, named, spec, self.dtype))
         layers = layer_weights(named, spec, self.dtype)
         shared = BlockContext(spec=spec, x0=x0, rotary=rotary, packing=packing, hooks=hooks)
         if spec.value_residual:

@@ -24,6 +24,10 @@ HEAD = Site(slot=-1, layer=-1, part="head")
 HEAD_IN = Site(slot=-1, layer=-1, part="head_in")
 
 
+def _hook_entered(tokens: Tensor, positions: Tensor, x: Tensor) -> Tensor:
+    return x
+
+
 def _hook_unadapted(site: Site, x: Tensor, y: Tensor) -> Tensor:
     return y
 
@@ -45,6 +49,8 @@ class Hooks:
     input and its output before ``attn_scale``; ``mlp`` likewise (recipes E.5).
     """
 
+    enter: Callable[[Tensor, Tensor, Tensor], Tensor] = _hook_entered
+    """(tokens, positions in their pieces, x) -> x: what the first layer reads."""
     adapt: Callable[[Site, Tensor, Tensor], Tensor] = _hook_unadapted
     """(site, input, output) -> output."""
     observe: Callable[[Site, Tensor], None] = _hook_unobserved

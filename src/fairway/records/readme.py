@@ -14,7 +14,7 @@ from fairway.records.submission import Byline, hardware, sizes, spread_of, torch
 from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
 from fairway.spec.quant import Gptq, Hadamard, QuantSpec
-from fairway.spec.score import DocumentLora, Flat, PhasedSgd, ScoreSpec, Sliding
+from fairway.spec.score import ChunkSgd, DocumentLora, Flat, PhasedSgd, ScoreSpec, Sliding
 from fairway.spec.train import LateReplay
 
 _NAMED_BY_FILES = ("name", "lineage")
@@ -157,6 +157,11 @@ def _method(score: ScoreSpec) -> str:
                 f"{_lora(phased.lora)}; in {phased.phases} phases the base weights learn by SGD from the first"
                 f" {phased.prefix_docs:,} documents at most, each after it was scored"
             )
+        case ChunkSgd() as chunks:
+            return (
+                f"in windows of {score.context:,} tokens that advance by {chunks.stride:,}; all weights learn by SGD from"
+                f" every {chunks.chunk_tokens:,} tokens once scored, {chunks.epochs} times"
+            )
 
 
 def _lora(lora: DocumentLora) -> str:
@@ -164,7 +169,7 @@ def _lora(lora: DocumentLora) -> str:
 
 
 def _results(run: RunFacts) -> Iterator[str]:
-    adapted = isinstance(run.recipe.score.method, DocumentLora | PhasedSgd)
+    adapted = isinstance(run.recipe.score.method, DocumentLora | PhasedSgd | ChunkSgd)
     columns: list[tuple[str, Callable[[SeedFacts], float], str]] = [
         ("bpb, float", lambda seed: seed.floating.bpb, ".5f"),
         ("bpb, quantized", lambda seed: seed.quantized.bpb, ".5f"),

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -71,6 +71,19 @@ class Ranks:
         numbers = torch.tensor([number], dtype=torch.float64, device=self.device)
         dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
         return float(numbers.item())
+
+    def claim(self, what: str, count: int) -> Iterator[int]:
+        """Numbers below ``count``, each given to one rank, whichever asks first; a lone rank gets all, in order.
+
+        The counter lives in the process group's store under ``what``, which no earlier call may have named; the
+        published runs keep it in a locked file, which ranks on several machines do not share (recipes E.5).
+        """
+        if self.world == 1:
+            yield from range(count)
+            return
+        store = dist.distributed_c10d._get_default_store()  # the only way to it once the group is there
+        while (number := store.add(f"fairway/{what}", 1) - 1) < count:
+            yield number
 
     def barrier(self) -> None:
         """Return when every rank has come here; a GPU has then finished what was queued on it."""

@@ -8,5 +8,8 @@
 - ``sliding``: overlapping windows over the whole stream, only the new end of each scored.
 - ``adapt``: low-rank adapters for each document, one step after each scored chunk.
 - ``phases``: the same, and between documents SGD on the base over what was scored.
+- ``sgd``: SGD on the weights that all documents share.
+- ``chunks``: sliding windows, and after each chunk of the stream SGD over what it scored.
+- ``shared``: the referee on several processes, which take batches as they get free.
 - ``evaluate``: one evaluation from model and tokens to a score, events and a ledger.
 """

@@ -24,14 +24,16 @@ from fairway.score.windows import Extent, Span, document_chunks, document_extent
 from fairway.spec.score import DocumentLora
 
 
-def lora_steps(extents: Sequence[Extent], batch: Sequence[int], *, chunk: int, context: int) -> Iterator[PlanStep]:
+def lora_steps(
+    extents: Sequence[Extent], batch: Sequence[int], *, number: int, chunk: int, context: int
+) -> Iterator[PlanStep]:
     """One batch of documents, longest first: score a chunk of each, learn from it where the document goes on."""
     documents = [document_chunks(extents[i], chunk, context) for i in batch]
     chunks = len(documents[0])
     for index in range(chunks):
         spans = tuple(spans[index] for spans in documents if index < len(spans))
         learns = sum(index + 1 < len(spans) for spans in documents)
-        yield ScoreStep(spans, chunk=index, learns=learns)
+        yield ScoreStep(spans, chunk=index, batch=number, learns=learns)
         if learns:
             yield LearnStep("lora", tuple((span.start, span.stop) for span in spans[:learns]), index, chunks)
 
@@ -39,8 +41,8 @@ def lora_steps(extents: Sequence[Extent], batch: Sequence[int], *, chunk: int, c
 class LoraEvaluator:
     """Adapters beside frozen weights, drawn anew for each batch of documents.
 
-    It follows one plan from its beginning; another evaluation needs another one. ``model`` must not ask for
-    gradients.
+    Batches of one plan may come in any order and to several processes: what is drawn depends on a batch's number
+    alone. ``model`` must not ask for gradients.
     """
 
     def __init__(self, model: Gpt, spec: DocumentLora, *, context: int, looped: bool, seed: int) -> None:
@@ -49,25 +51,25 @@ class LoraEvaluator:
         self._context = context
         self._looped = looped
         self._seed = seed
-        self._batches = 0
         self._bank: LoraBank | None = None
+        self._whole: LoraBank | None = None
         self._optimizer: LoraAdamW | None = None
         self._raw_logits_BCV: Tensor | None = None
 
     def plan(self, lengths: Sequence[int]) -> Iterator[PlanStep]:
         """Batches of documents of like length, the longest first, each in chunks."""
         extents = document_extents(lengths)
-        for batch in length_batches(extents, self._spec.batch_docs):
-            yield from self.batch_steps(extents, batch)
+        for number, batch in enumerate(length_batches(extents, self._spec.batch_docs)):
+            yield from self.batch_steps(extents, batch, number)
 
-    def batch_steps(self, extents: Sequence[Extent], batch: Sequence[int]) -> Iterator[PlanStep]:
+    def batch_steps(self, extents: Sequence[Extent], batch: Sequence[int], number: int) -> Iterator[PlanStep]:
         """``lora_steps`` with this method's chunks."""
-        return lora_steps(extents, batch, chunk=self._spec.chunk, context=self._context)
+        return lora_steps(extents, batch, number=number, chunk=self._spec.chunk, context=self._context)
 
     def predict(self, step: ScoreStep, inputs: Sequence[Int[Tensor, " _"]]) -> Sequence[Float[Tensor, "_ V"]]:
         """Logits of each document's chunk, under its adapters."""
         if step.chunk == 0:
-            self._begin_batch(len(step.spans))
+            self._begin_batch(step.batch, len(step.spans))
         assert self._bank is not None and self._optimizer is not None
         going, ending = step.spans[: step.learns], step.spans[step.learns :]
         logits: list[Tensor] = []
@@ -100,9 +102,10 @@ class LoraEvaluator:
         gradients = torch.autograd.grad(losses.sum() / targets_BC.shape[1], parameters)
         self._optimizer.step(parameters, gradients)
 
-    def _begin_batch(self, documents: int) -> None:
+    def _begin_batch(self, number: int, documents: int) -> None:
         spec, device = self._spec, self._model.get_parameter("embedding").device
         self._bank = self._optimizer = None  # lets go of the last batch's memory first
+        last, self._whole = self._whole, None
         self._bank = LoraBank(
             self._model.spec,
             documents=documents,
@@ -111,11 +114,16 @@ class LoraEvaluator:
             alpha=spec.alpha,
             device=device,
         )
-        self._bank.reset(generator(self._seed, f"lora.{self._batches}", device))
-        self._batches += 1
+        self._bank.reset(generator(self._seed, f"lora.{number}", device))
+        if spec.keep_a:
+            if last is not None:
+                self._bank.take_a(last)
+            self._whole = self._bank
         self._optimizer = LoraAdamW(
             self._bank.parameters(), [spec.lr * scale for scale in self._bank.lr_multipliers(spec.slot_lr_slope)], spec
         )
+        if spec.b_lr_ratio != 1.0:
+            self._optimizer.speed_up_b(spec.b_lr_ratio)
 
     def _chunk_logits(
         self, spans: Sequence[Span], inputs: Sequence[Int[Tensor, " _"]], bank: LoraBank
@@ -144,7 +152,7 @@ def _bank_part(bank: LoraBank, rows: slice) -> LoraBank:
 
 
 class LoraAdamW:
-    """AdamW (decoupled decay) over tensors whose first axis is documents.
+    """AdamW (decoupled decay), or Adam (decay in the gradient), over tensors whose first axis is documents.
 
     Documents of a batch begin together and only ever leave, so one count of steps is each document's own. With
     ``beta1 = 0`` the first moment is the gradient and is not stored.
@@ -163,6 +171,11 @@ class LoraAdamW:
         if self._first is not None:
             self._first = [first[:documents] for first in self._first]
 
+    def speed_up_b(self, ratio: float) -> None:
+        """Multiply the rates of ``B``, the second half of the parameters."""
+        half = len(self._rates) // 2
+        self._rates[half:] = [rate * ratio for rate in self._rates[half:]]
+
     @torch.no_grad()
     def step(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         """Move each parameter, in place."""
@@ -171,7 +184,11 @@ class LoraAdamW:
         unbiased_first = 1.0 - spec.beta1**self._steps
         unbiased_second = math.sqrt(1.0 - spec.beta2**self._steps)
         for i, (parameter, gradient, rate) in enumerate(zip(parameters, gradients, self._rates, strict=True)):
+            if spec.optimizer == "adam":
+                gradient = gradient.add(parameter, alpha=spec.weight_decay)
             second = self._second[i].mul_(spec.beta2).addcmul_(gradient, gradient, value=1.0 - spec.beta2)
             first = gradient if self._first is None else self._first[i].lerp_(gradient, 1.0 - spec.beta1)
             scale = second.sqrt().div_(unbiased_second).add_(spec.eps)
-            parameter.mul_(1.0 - rate * spec.weight_decay).addcdiv_(first, scale, value=-rate / unbiased_first)
+            if spec.optimizer == "adamw":
+                parameter.mul_(1.0 - rate * spec.weight_decay)
+            parameter.addcdiv_(first, scale, value=-rate / unbiased_first)

@@ -2,7 +2,9 @@
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from jaxtyping import Int
@@ -10,15 +12,20 @@ from torch import Tensor
 
 from fairway.data.documents import document_lengths
 from fairway.model.gpt import Gpt
+from fairway.model.hooks import PLAIN, Hooks
 from fairway.runtime.events import EventLog
+from fairway.runtime.ranks import Ranks
 from fairway.score.adapt import LoraEvaluator
 from fairway.score.bpb import Tally
+from fairway.score.chunks import ChunkEvaluator, HashTable
 from fairway.score.flat import FlatEvaluator
 from fairway.score.ledger import Ledger
 from fairway.score.phases import PhasedEvaluator
 from fairway.score.referee import Evaluator, Referee
+from fairway.score.sgd import BaseSgd
+from fairway.score.shared import SharedReferee, SharedSgd
 from fairway.score.sliding import SlidingEvaluator
-from fairway.spec.score import DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
+from fairway.spec.score import ChunkSgd, DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
 
 PROGRESS_EVENTS = 50
 """At most so many ``scored`` events an evaluation."""
@@ -38,7 +45,7 @@ class Score:
     ledger_head: str
 
 
-def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool) -> Evaluator:
+def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, ranks: Ranks) -> Evaluator:
     """Make the method of evaluation that a recipe names, over a frozen copy of ``model``, which stays as it is."""
     own = copy.deepcopy(model).requires_grad_(False)
     context, batch_tokens = spec.context, spec.batch_tokens
@@ -52,7 +59,38 @@ def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, l
         case DocumentLora():
             return LoraEvaluator(own, method, context=context, looped=looped, seed=seed)
         case PhasedSgd():
-            return PhasedEvaluator(own, method, context=context, batch_tokens=batch_tokens, looped=looped, seed=seed)
+            sgd = base_sgd(own, spec, method, ranks, looped=looped)
+            return PhasedEvaluator(own, method, sgd, context=context, looped=looped, seed=seed)
+        case ChunkSgd():
+            if method.hash_rows:
+                table = HashTable(own, method.hash_rows)
+                sgd = base_sgd(own, spec, method, ranks, looped=looped, more=[table.rows_HD], hooks=table.hooks)
+                return ChunkEvaluator(own, method, spec, sgd, looped=looped, hooks=table.hooks)
+            return ChunkEvaluator(own, method, spec, base_sgd(own, spec, method, ranks, looped=looped), looped=looped)
+
+
+def base_sgd(
+    model: Gpt,
+    spec: ScoreSpec,
+    method: PhasedSgd | ChunkSgd,
+    ranks: Ranks,
+    *,
+    looped: bool,
+    more: Sequence[Tensor] = (),
+    hooks: Hooks = PLAIN,
+) -> BaseSgd:
+    """What moves the weights that all documents share: on every rank alike where ranks share the evaluation."""
+    make = partial(SharedSgd, ranks) if spec.ranks == "all" else BaseSgd
+    return make(
+        model,
+        lr=method.lr,
+        momentum=method.momentum,
+        grad_clip=method.grad_clip,
+        batch_tokens=spec.batch_tokens,
+        looped=looped,
+        more=more,
+        hooks=hooks,
+    )
 
 
 def evaluate(
@@ -68,15 +106,17 @@ def evaluate(
     events: EventLog,
     name: str,
     artifact_sha256: str,
+    ranks: Ranks,
 ) -> Score:
     """Score a stream of documents with ``method``; events ``scored`` on the way and ``score`` at the end.
 
     ``bytes_N`` are the bytes of text each position stands for as a target; ``seed`` draws the adapters. The model
-    is not changed. ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair.
+    is not changed. Where the recipe lets ranks share the work each of ``ranks`` calls this, else one of them.
+    ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair.
     """
     began_s = time.perf_counter()
     device = model.get_parameter("embedding").device
-    referee = Referee(tokens_N.to(device), bytes_N, document_lengths(tokens_N))
+    stream = tokens_N.to(device), bytes_N, document_lengths(tokens_N)
     due = 1
 
     def report(tally: Tally) -> None:
@@ -85,9 +125,18 @@ def evaluate(
             due = tally.tokens * PROGRESS_EVENTS // referee.targets + 1
             events.emit("scored", targets=tally.tokens, of=referee.targets, bpb=tally.bpb)
 
+    if spec.ranks == "all":
+
+        def claimed(batch: int, of: int) -> None:
+            if batch * PROGRESS_EVENTS % of < PROGRESS_EVENTS:
+                events.emit("claimed", batch=batch, of=of)
+
+        referee: Referee = SharedReferee(*stream, ranks=ranks, name=name, claimed=claimed)
+    else:
+        referee = Referee(*stream)
     with Ledger(ledger_path) as ledger:
         tally = referee.run(
-            build_evaluator(model, spec, method, seed=seed, looped=looped),
+            build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks),
             ledger,
             settings={
                 **asdict(method),

@@ -14,16 +14,14 @@ refused.
 import math
 from collections.abc import Iterator, Sequence
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from fairway.errors import RecipeError
-from fairway.kernels.softcap_ce import softcap_ce
 from fairway.model.gpt import Gpt
 from fairway.score.adapt import LoraEvaluator
-from fairway.score.flat import segment_offsets
 from fairway.score.referee import LearnStep, PlanStep, ScoreStep
+from fairway.score.sgd import BaseSgd, cosine_rate
 from fairway.score.windows import Extent, document_extents, length_batches
 from fairway.spec.score import PhasedSgd
 
@@ -31,11 +29,6 @@ from fairway.spec.score import PhasedSgd
 def phase_marks(prefix_docs: int, phases: int) -> list[int]:
     """How many documents each phase learns from: 666, 1333, 2000 for 2000 documents in 3 phases."""
     return [prefix_docs * (i + 1) // phases for i in range(phases)]
-
-
-def cosine_rate(step: int, steps: int) -> float:
-    """Share of the rate at one of ``steps`` steps: from 1 to 0, and 1 if there is but one."""
-    return 0.5 * (1.0 + math.cos(math.pi * step / (steps - 1))) if steps > 1 else 1.0
 
 
 def sgd_steps(documents: Sequence[Extent], *, chunk_tokens: int, context: int) -> Iterator[LearnStep]:
@@ -62,21 +55,12 @@ def sgd_steps(documents: Sequence[Extent], *, chunk_tokens: int, context: int) -
 
 
 class PhasedEvaluator:
-    """``LoraEvaluator`` on a base that learns between batches; ``model`` is its own, to change.
+    """``LoraEvaluator`` on a base that ``sgd`` moves between batches; ``model`` is its own, to change."""
 
-    One forward of a pause holds at most ``batch_tokens`` tokens (or one span); a step's gradient is gathered over
-    its forwards.
-    """
-
-    def __init__(
-        self, model: Gpt, spec: PhasedSgd, *, context: int, batch_tokens: int, looped: bool, seed: int
-    ) -> None:
-        self._model = model
+    def __init__(self, model: Gpt, spec: PhasedSgd, sgd: BaseSgd, *, context: int, looped: bool, seed: int) -> None:
         self._spec = spec
-        self._batch_tokens = batch_tokens
-        self._looped = looped
+        self._sgd = sgd
         self._lora = LoraEvaluator(model, spec.lora, context=context, looped=looped, seed=seed)
-        self._optimizer: torch.optim.SGD | None = None
 
     def plan(self, lengths: Sequence[int]) -> Iterator[PlanStep]:
         """Batches of adapted documents, and a pass of SGD after each that reaches a mark."""
@@ -85,8 +69,8 @@ class PhasedEvaluator:
         batches = length_batches(extents, spec.lora.batch_docs)
         marks = phase_marks(spec.prefix_docs, spec.phases)
         scored: list[int] = []
-        for batch in batches[:-1]:
-            yield from self._lora.batch_steps(extents, batch)
+        for number, batch in enumerate(batches[:-1]):
+            yield from self._lora.batch_steps(extents, batch, number)
             scored.extend(batch)
             if marks and len(scored) >= marks[0]:
                 # Batches and their documents come longest first, so the reverse is shortest first.
@@ -98,7 +82,7 @@ class PhasedEvaluator:
                 f" documents in batches of {spec.lora.batch_docs}, {len(scored)} are scored before the last batch;"
                 f" make prefix_docs ({spec.prefix_docs}), phases or lora.batch_docs smaller"
             )
-        yield from self._lora.batch_steps(extents, batches[-1])
+        yield from self._lora.batch_steps(extents, batches[-1], len(batches) - 1)
 
     def predict(self, step: ScoreStep, inputs: Sequence[Int[Tensor, " _"]]) -> Sequence[Float[Tensor, "_ V"]]:
         """Logits under the adapters and the base as it is by now."""
@@ -111,48 +95,6 @@ class PhasedEvaluator:
         if step.what == "lora":
             self._lora.update(step, inputs, targets)
             return
-        if step.step == 0:
-            self._optimizer = torch.optim.SGD(
-                self._model.requires_grad_(True).parameters(), lr=self._spec.lr, momentum=self._spec.momentum
-            )
-        assert self._optimizer is not None
-        self._sgd_step(self._optimizer, cosine_rate(step.step, step.steps), inputs, targets)
+        self._sgd.step(cosine_rate(step.step, step.steps), inputs, targets)
         if step.step + 1 >= step.steps - 1:
-            self._model.requires_grad_(False)
-            self._optimizer = None
-
-    def _sgd_step(
-        self,
-        optimizer: torch.optim.SGD,
-        share: float,
-        inputs: Sequence[Int[Tensor, " _"]],
-        targets: Sequence[Int[Tensor, " _"]],
-    ) -> None:
-        total = sum(each.numel() for each in targets)
-        for part in _parts(inputs, self._batch_tokens):
-            hidden_1ND = self._model.hidden(
-                torch.cat(list(inputs[part])).unsqueeze(0),
-                looped=self._looped,
-                cu_seqlens=segment_offsets(inputs[part]),
-                max_len=max(each.numel() for each in inputs[part]),
-            )
-            losses = softcap_ce(
-                self._model.raw_logits(hidden_1ND[0]), torch.cat(list(targets[part])), self._model.spec.softcap
-            )
-            (losses.sum() / total).backward()
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._spec.grad_clip)
-        for group in optimizer.param_groups:
-            group["lr"] = self._spec.lr * share
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-
-def _parts(pieces: Sequence[Int[Tensor, " _"]], tokens: int) -> Iterator[slice]:
-    """Consecutive pieces of at most ``tokens`` elements together; a longer piece is a part of its own."""
-    first = held = 0
-    for i, piece in enumerate(pieces):
-        if i > first and held + piece.numel() > tokens:
-            yield slice(first, i)
-            first, held = i, 0
-        held += piece.numel()
-    yield slice(first, len(pieces))
+            self._sgd.rest()

@@ -34,6 +34,8 @@ class ScoreStep:
     spans: tuple[Span, ...]
     chunk: int = 0
     """Which chunk of its documents this is; 0 begins a new batch of documents."""
+    batch: int = 0
+    """Which batch of documents, counted over the whole plan."""
     learns: int = 0
     """The ``LearnStep`` that follows at once learns from the first so many spans; their forward graph is kept."""
 
@@ -183,27 +185,47 @@ class Referee:
             },
         )
         tally = Tally()
-        for number, step in enumerate(steps):
-            if isinstance(step, ScoreStep):
-                self._score(number, step, method, ledger, tally)
-                scored(tally)
-            else:
-                ledger.append("learn", {"what": step.what, "spans": [list(span) for span in step.spans]})
-                method.update(
-                    step,
-                    [self._tokens_N[start - 1 : stop - 1].clone() for start, stop in step.spans],
-                    [self._tokens_N[start:stop].clone() for start, stop in step.spans],
-                )
+        self._drive(steps, method, ledger, tally, scored)
         if tuple(method.plan(self._lengths)) != steps:
             raise RefereeError("plan: a second call for the same document lengths gave another plan")
         assert tally.tokens == self.targets, "a checked plan scores every target"
         ledger.append("close", {"targets": tally.tokens, "bytes": tally.size_bytes, "nats": tally.nats})
         return tally
 
-    def _score(self, number: int, step: ScoreStep, method: Evaluator, ledger: Ledger, tally: Tally) -> None:
+    def _drive(
+        self,
+        steps: Sequence[PlanStep],
+        method: Evaluator,
+        ledger: Ledger,
+        tally: Tally,
+        scored: Callable[[Tally], None],
+    ) -> None:
+        for number, step in enumerate(steps):
+            if isinstance(step, ScoreStep):
+                self._enter(step, self._ask(number, step, method), ledger, tally)
+                scored(tally)
+            else:
+                self._enter_learned(step, ledger)
+                self._show(step, method)
+
+    def _ask(self, number: int, step: ScoreStep, method: Evaluator) -> Float[Tensor, " M"]:
+        """The method's prediction, scored: nats of each target of the step."""
         logits = method.predict(step, [self._tokens_N[span.context : span.stop - 1].clone() for span in step.spans])
         # Only from here on are targets looked up: whatever predict kept, it cannot have seen them.
-        losses = self._losses(number, step.spans, logits)
+        return self._losses(number, step.spans, logits)
+
+    def _show(self, step: LearnStep, method: Evaluator) -> None:
+        """Targets that stand on the ledger, for the method to learn from."""
+        method.update(
+            step,
+            [self._tokens_N[start - 1 : stop - 1].clone() for start, stop in step.spans],
+            [self._tokens_N[start:stop].clone() for start, stop in step.spans],
+        )
+
+    def _enter_learned(self, step: LearnStep, ledger: Ledger) -> None:
+        ledger.append("learn", {"what": step.what, "spans": [list(span) for span in step.spans]})
+
+    def _enter(self, step: ScoreStep, losses: Float[Tensor, " M"], ledger: Ledger, tally: Tally) -> None:
         rows = []
         for span, losses_M in zip(step.spans, losses.split([span.targets for span in step.spans]), strict=True):
             nats = math.fsum(losses_M.tolist())

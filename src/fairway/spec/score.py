@@ -39,6 +39,15 @@ class DocumentLora:
     beta2: float = 0.999
     eps: float = 1e-10
     weight_decay: float = 0.5
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    """``adam`` adds the decay to the gradient, as #1695's phased path did without meaning to."""
+    b_lr_ratio: float = 1.0
+    """Rate of ``B`` over that of ``A`` (LoRA+, arXiv 2402.12354)."""
+    keep_a: bool = False
+    """A new batch of documents begins with the ``A`` that the last one of the same process ended with (#1767).
+
+    Where ranks share the work, what is carried on depends on which rank takes which batch.
+    """
     slot_lr_slope: float = 0.0
     """Rate of slot i is multiplied by 1 + slope * i / (slots - 1) (#1695: 0.5)."""
 
@@ -59,7 +68,23 @@ class PhasedSgd:
     grad_clip: float = 1.0
 
 
-Method = Flat | Sliding | DocumentLora | PhasedSgd
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkSgd:
+    """Sliding windows, and SGD on all weights over each chunk of the stream once it is scored (#549, #1413, #1529)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["chunks"] = "chunks"
+    stride: int = 64
+    chunk_tokens: int = 32_768
+    epochs: int = 3
+    lr: float = 0.005
+    momentum: float = 0.9
+    grad_clip: float = 1.0
+    hash_rows: int = 0
+    """Rows of a table of token pairs that is learned during the evaluation alone (#1523: 16,384); 0: there is none."""
+
+
+Method = Flat | Sliding | DocumentLora | PhasedSgd | ChunkSgd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +99,21 @@ class ScoreSpec:
     diagnostic: Flat | Sliding
     """Scores the float weights and the quantized ones before any adaptation."""
     budget_s: float
+    ranks: Literal["first", "all"] = "first"
+    """Who scores: the first process alone, or all of them, each taking batches of documents as it gets free (#1530)."""
 
     def __post_init__(self) -> None:
         """Refuse strides and chunks that skip tokens."""
         for method in (self.method, self.diagnostic):
-            if isinstance(method, Sliding) and not 1 <= method.stride <= self.context:
+            if isinstance(method, Sliding | ChunkSgd) and not 1 <= method.stride <= self.context:
                 raise ValueError(f"stride must be 1..{self.context}, got {method.stride}")
+        if isinstance(self.method, ChunkSgd) and (
+            self.method.chunk_tokens % self.context or self.context % self.method.stride
+        ):
+            raise ValueError(
+                f"chunk_tokens ({self.method.chunk_tokens}) must be a multiple of context ({self.context}), and context"
+                f" one of stride ({self.method.stride}): else a chunk is learned from before all of it is scored"
+            )
         lora = self.method.lora if isinstance(self.method, PhasedSgd) else self.method
         if isinstance(lora, DocumentLora) and not 1 <= lora.chunk <= self.context:
             raise ValueError(f"chunk must be 1..{self.context}, got {lora.chunk}")

@@ -1,0 +1,113 @@
+"""An evaluation that two processes share, against the same one by one process."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairway.score.referee import LearnStep, ScoreStep
+from fairway.score.shared import stretches
+from fairway.score.windows import Span
+
+WORKER = Path(__file__).parent / "shared_worker.py"
+
+
+def launch(folder: Path, world: int) -> Path:
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    workers = []
+    for rank in map(str, range(world)):
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank}
+        environment = os.environ | place | {"WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
+        workers.append(subprocess.Popen([sys.executable, str(WORKER), str(folder)], env=environment))
+    try:
+        assert [worker.wait(timeout=180) for worker in workers] == [0] * world
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return launch(tmp_path_factory.mktemp("one") / "results", 1)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return launch(tmp_path_factory.mktemp("two") / "results", 2)
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("method", ["flat", "sliding", "lora"])
+def test_where_nothing_is_learned_together_the_ledger_of_two_is_that_of_one_byte_for_byte(
+    one: Path, two: Path, method: str
+) -> None:
+    alone = (one / f"{method}.rank0.ledger").read_bytes()
+    assert [(two / f"{method}.rank{rank}.ledger").read_bytes() for rank in (0, 1)] == [alone, alone]
+
+
+def test_ranks_that_learn_each_chunk_together_score_as_one_does(one: Path, two: Path) -> None:
+    alone, shared = (entries(folder / "chunks.rank0.ledger") for folder in (one, two))
+    assert (two / "chunks.rank0.ledger").read_bytes() == (two / "chunks.rank1.ledger").read_bytes()
+    assert [entry["kind"] for entry in shared] == [entry["kind"] for entry in alone]
+    assert shared[-1]["nats"] == pytest.approx(alone[-1]["nats"], rel=1e-4)
+
+
+def test_ranks_that_pause_together_lose_no_document_and_score_none_twice(one: Path, two: Path) -> None:
+    assert (two / "phased.rank0.ledger").read_bytes() == (two / "phased.rank1.ledger").read_bytes()
+    alone, shared = (entries(folder / "phased.rank0.ledger") for folder in (one, two))
+    kinds = [(entry["kind"], entry.get("what")) for entry in alone]
+    assert [(entry["kind"], entry.get("what")) for entry in shared] == kinds
+    assert kinds.count(("learn", "sgd")) >= 2
+    assert shared[0]["plan_sha256"] == alone[0]["plan_sha256"]
+    moved = False
+    for own, other in zip(alone, shared, strict=True):
+        if own["kind"] == "score":
+            assert [span[:3] for span in own["spans"]] == [span[:3] for span in other["spans"]]
+            nats = [span[3] for span in own["spans"]]
+            # The gradient of a pause is summed in another order, so the last bits of what follows may differ.
+            assert [span[3] for span in other["spans"]] == pytest.approx(nats, rel=1e-4)
+            moved |= [span[3] for span in entries_of_lora(one, own["spans"])] != nats
+    assert moved
+
+
+def entries_of_lora(folder: Path, spans: list[list[float]]) -> list[list[float]]:
+    """The same spans as adapters alone scored them: what the pauses change shows against these."""
+    known = {
+        tuple(span[:3]): span
+        for entry in entries(folder / "lora.rank0.ledger")
+        if entry["kind"] == "score"
+        for span in entry["spans"]
+    }
+    return [known[tuple(span[:3])] for span in spans]
+
+
+def test_the_faster_rank_takes_more_batches(two: Path) -> None:
+    batches = [
+        {entry["batch"] for entry in entries(two / f"lora.rank{rank}.jsonl") if entry["event"] == "claimed"}
+        for rank in (0, 1)
+    ]
+    assert batches[0].isdisjoint(batches[1]) and batches[0] | batches[1] == set(range(6))
+    assert len(batches[0]) > len(batches[1])
+
+
+def test_a_plan_is_cut_behind_each_pass_of_sgd_and_before_each_batch() -> None:
+    span = (Span(0, 1, 2),)
+    own = [ScoreStep(span, chunk=0), LearnStep("lora", ((1, 2),)), ScoreStep(span, chunk=1)]
+    sgd = [LearnStep("sgd", ((1, 2),), 0, 2), LearnStep("sgd", ((1, 2),), 1, 2)]
+    first, second = stretches([*own, *own, *sgd, *own])
+    assert [[number for number, _ in batch] for batch in first.batches] == [[0, 1, 2], [3, 4, 5]]
+    assert first.together == sgd and second.together == []
+    assert [[step for _, step in batch] for batch in second.batches] == [own]
