@@ -296,7 +296,7 @@ def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
         data = artifact.read_bytes()
     except OSError as error:
         raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
-    state, _ = unpack(data)
+    state, _ = unpack(data, run.recipe.quant)
     model = Gpt(run.recipe.model, dtype=compute_dtype(device))
     model.load_state_dict(bank(state, run.recipe.model))
     return model.to(device)

@@ -16,7 +16,7 @@ from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_
 from fairway.quant.codecs import compress
 from fairway.quant.packing import StoredTensor, raw_sizes, value_bytes
 from fairway.quant.pipeline import unpack
-from fairway.spec.quant import Hadamard, NoRotation
+from fairway.spec.quant import Grid, Hadamard, NoRotation, QuantSpec
 from fairway.spec.roles import Role
 
 TENSORS = (
@@ -24,6 +24,8 @@ TENSORS = (
     StoredTensor("blocks.0.q", (4, 4), Role.QUERY, 6),
     StoredTensor("attn_scale", (1, 4), Role.CONTROL, 16),
 )
+GRID = Grid(bits=6, clip_sigmas=12.0)
+PLAIN = QuantSpec(attention=GRID, mlp=GRID, embedding=GRID)
 EXTRA = {"recipe_sha256": "ab" * 32, "seed": 3, "note": "é"}
 
 
@@ -54,7 +56,7 @@ def test_what_was_written_is_read(codec):
     data = write_artifact(artifact)
     assert read_artifact(data) == artifact
     assert write_artifact(read_artifact(data)) == data
-    state, header = unpack(data)
+    state, header = unpack(data, PLAIN)
     assert header == artifact.header()
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {t.name: t.shape for t in TENSORS}
 
@@ -95,7 +97,7 @@ def test_damage_under_a_digest_that_fits_is_refused_or_read_but_never_anything_e
     for _ in range(flips):
         body[draw.randrange(len(body))] ^= 1 << draw.randrange(8)
     try:
-        unpack(sealed(bytes(body)))
+        unpack(sealed(bytes(body)), PLAIN)
     except ArtifactError as error:
         assert "\n" not in str(error)
 
@@ -120,7 +122,7 @@ def test_any_value_in_any_place_of_the_header_is_refused_or_read_but_never_anyth
     elif isinstance(place, dict):
         del place[key]
     try:
-        unpack(file_with(header))
+        unpack(file_with(header), PLAIN)
     except ArtifactError as error:
         assert "\n" not in str(error)
 
@@ -130,7 +132,7 @@ def test_any_value_in_any_place_of_the_header_is_refused_or_read_but_never_anyth
 def test_noise_is_refused(noise):
     for data in (noise, sealed(noise), sealed(b"FAIRWAY\0" + noise), file_with(None, text=noise)):
         with pytest.raises(ArtifactError):
-            unpack(data)
+            unpack(data, PLAIN)
 
 
 def changed(path: list[object], value: object) -> dict[str, object]:
@@ -151,7 +153,7 @@ def changed(path: list[object], value: object) -> dict[str, object]:
         (["tensors", 0, "shape"], [True, 4], "positive sizes"),
         (["tensors", 0, "shape"], [24], "matrix of 2..8 bits"),
         (["tensors", 0, "shape"], [1] * 9, "1..4 axes"),
-        (["tensors", 0, "bits"], 16, "matrix of 2..8 bits"),
+        (["tensors", 0, "bits"], 16, "the role and the stream"),
         (["tensors", 0, "bits"], 9, "matrix of 2..8 bits"),
         (["tensors", 2, "bits"], 8, "kept in 16 bits"),
         (["tensors", 0, "role"], "query", "role and the stream that its name says"),
@@ -209,4 +211,4 @@ def test_values_that_no_writer_writes_are_refused():
             for name, raw in (("query", symbols), ("steps", steps))
         )
         with pytest.raises(ArtifactError, match=message):
-            unpack(write_artifact(Artifact(tensors, streams, NoRotation(), {})))
+            unpack(write_artifact(Artifact(tensors, streams, NoRotation(), {})), PLAIN)

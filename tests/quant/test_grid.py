@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.quant.grid import decode, encode, largest_symbol, row_steps
-from fairway.spec.quant import Grid
+from fairway.quant.grid import decode, encode, largest_symbol, quantile_steps, row_steps
+from fairway.spec.quant import Grid, QuantileGrid
 
 GRID = Grid(bits=6, clip_sigmas=12.0)
 
@@ -65,3 +65,48 @@ def test_a_row_that_is_not_finite_has_a_step_that_is_not():
     w = normal(3, 8)
     w[0, 3], w[1, 2] = math.nan, math.inf
     assert row_steps(w, GRID).isfinite().tolist() == [False, False, True]
+
+
+def slow_quantile(row: list[float], share: float) -> float:
+    """Linear between the neighbours in order, as the records' own."""
+    ordered = sorted(abs(x) for x in row)
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    return ordered[low] + (place - low) * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
+
+
+@given(seed=st.integers(0, 99), share=st.sampled_from([0.5, 0.9, 0.99, 0.9999984, 1.0]))
+def test_a_quantile_of_the_row_falls_on_the_largest_symbol(seed, share):
+    w = normal(4, 37, seed)
+    steps = row_steps(w, QuantileGrid(bits=6, quantiles=(share,)))
+    expected = torch.tensor([slow_quantile(row, share) / 31 for row in w.tolist()])
+    torch.testing.assert_close(steps.float(), expected, rtol=1e-3, atol=0)
+
+
+def test_the_floor_of_the_records_makes_six_bits_a_fixed_step_for_rows_below_one():
+    w = normal(3, 200) * torch.tensor([0.01, 0.2, 3.0])[:, None]
+    steps = row_steps(w, QuantileGrid(bits=6, scale_floor=1 / 31)).float()
+    torch.testing.assert_close(steps[:2], torch.full((2,), 1 / 31), rtol=1e-3, atol=0)
+    torch.testing.assert_close(steps[2], w[2].abs().max() / 31, rtol=1e-3, atol=0)
+
+
+@given(seed=st.integers(0, 99))
+def test_the_search_takes_for_each_row_or_for_the_matrix_the_quantile_of_least_squared_error(seed):
+    w = normal(5, 60, seed) ** 3  # heavy tails: clipping pays
+    shares = (0.9, 0.95, 0.99, 1.0)
+    grids = {by: QuantileGrid(bits=4, quantiles=shares, by=by) for by in ("row", "matrix")}
+    tried = [quantile_steps(w, grids["row"], share) for share in shares]
+    errors = [[float(((decode(encode(w, s, 4), s) - w)[row] ** 2).sum()) for row in range(5)] for s in tried]
+    chosen = row_steps(w, grids["row"])
+    for row in range(5):
+        best = min(range(4), key=lambda place: errors[place][row])
+        assert chosen[row] == tried[best][row]
+    whole = min(range(4), key=lambda place: sum(errors[place]))
+    assert torch.equal(row_steps(w, grids["matrix"]), tried[whole])
+
+
+def test_a_row_that_is_not_finite_is_not_given_a_finite_step_by_the_search():
+    w = normal(3, 8)
+    w[0, 3], w[1, 2] = math.nan, math.inf
+    for shares in ((1.0,), (0.5, 1.0)):
+        assert not bool(row_steps(w, QuantileGrid(bits=6, quantiles=shares)).isfinite()[:2].all())

@@ -51,7 +51,7 @@ def test_a_model_comes_back_from_its_artifact_nearly_as_it_was(spec, quant_spec,
     alone = Ranks(rank=0, world=1, device=torch.device("cpu"))
     hessians = collect(model, batches, 2, alone, looped=False)
     fine = replace(quant_spec, **{part: replace(quant_spec.mlp, bits=8) for part in ("attention", "mlp", "embedding")})
-    state, _ = unpack(pack(rotate_gptq(model, hessians, fine), fine, {"recipe_sha256": "0" * 64, "seed": 1}))
+    state, _ = unpack(pack(rotate_gptq(model, hessians, fine), fine, {"recipe_sha256": "0" * 64, "seed": 1}), fine)
     restored = Gpt(spec)
     restored.load_state_dict(bank(state, spec))
     with torch.no_grad():

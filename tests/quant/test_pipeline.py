@@ -9,6 +9,7 @@ from fairway.kernels.hadamard import hadamard_rotation
 from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
 from fairway.quant import pipeline
+from fairway.quant.describe import describe
 from fairway.quant.gptq import relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import collect
@@ -17,7 +18,7 @@ from fairway.quant.plan import grid_of
 from fairway.quant.rotation import online_hooks, rotations
 from fairway.runtime.events import EventLog, read_events
 from fairway.runtime.ranks import Ranks
-from fairway.spec.quant import Gptq, Hadamard, Nearest, NoRotation
+from fairway.spec.quant import Gptq, Hadamard, Kept, Nearest, NoRotation
 from fairway.spec.roles import role_of
 
 ALONE = Ranks(rank=0, world=1, device=torch.device("cpu"))
@@ -58,7 +59,7 @@ def test_without_rotation_and_gptq_every_matrix_is_rounded_on_the_grid_of_its_ro
 @torch.no_grad()
 def test_the_artifact_gives_back_the_model_to_the_error_of_its_grids(model, hessians, quant_spec, rotation, rounding):
     quant = replace(quant_spec, rotation=rotation, rounding=rounding)
-    state, header = unpack(pack(rotate_gptq(model, hessians, quant), quant, {"seed": 7}))
+    state, header = unpack(pack(rotate_gptq(model, hessians, quant), quant, {"seed": 7}), quant)
     before = unbank(model.state_dict(), model.spec)
     assert state.keys() == before.keys()
     assert header["extra"] == {"seed": 7}
@@ -78,8 +79,8 @@ def test_the_artifact_gives_back_the_model_to_the_error_of_its_grids(model, hess
 @torch.no_grad()
 def test_folded_weights_and_online_rotation_are_the_same_model(model, hessians, quant_spec):
     data = pack(rotate_gptq(model, hessians, quant_spec), quant_spec, {})
-    folded, header = unpack(data)
-    baked, _ = unpack(data, fold=False)
+    folded, header = unpack(data, quant_spec)
+    baked, _ = unpack(data, quant_spec, fold=False)
     turns = rotations({name: tensor.shape for name, tensor in baked.items()}, Hadamard(seed=header["rotation"]["seed"]))
     fast = loaded(model.spec, folded)(TOKENS, looped=True)
     slow = loaded(model.spec, baked)(TOKENS, looped=True, hooks=online_hooks(turns))
@@ -128,7 +129,7 @@ def test_the_error_told_of_a_rotated_matrix_is_that_of_its_folded_weights_on_the
     model, hessians, quant_spec, tmp_path
 ):
     with EventLog(tmp_path / "log.jsonl", stage="rotate_gptq") as log:
-        state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec, log), quant_spec, {}))
+        state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec, log), quant_spec, {}), quant_spec)
     before = unbank(model.state_dict(), model.spec)
     for entry in read_events(tmp_path / "log.jsonl"):
         if entry["event"] == "tensor":
@@ -183,7 +184,7 @@ def test_a_model_whose_output_projections_are_still_zero_survives_the_pipeline(t
     with torch.no_grad():
         model.down_bank.zero_()
     hessians = collect(model, [Batch(TOKENS[:, :-1], TOKENS[:, 1:], None)], 1, ALONE, looped=True)
-    state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec), quant_spec, {}))
+    state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec), quant_spec, {}), quant_spec)
     assert not state["blocks.0.down"].any()
     assert state["blocks.0.up"].any()
 
@@ -191,3 +192,18 @@ def test_a_model_whose_output_projections_are_still_zero_survives_the_pipeline(t
 def test_hadamard_rotations_are_those_of_the_kernel_by_part_name(model):
     turns = rotations({"blocks.0.down": (48, 96)}, Hadamard(seed=9))
     assert torch.equal(turns["mlp_proj_in"], hadamard_rotation(96, 9, "mlp_proj_in"))
+
+
+@torch.no_grad()
+def test_a_matrix_of_symbols_can_be_kept_in_halves_by_its_name(model, hessians, quant_spec):
+    quant = replace(quant_spec, kept=Kept(names=("embedding", "blocks.3.k")), rotation=NoRotation(), codec="zlib")
+    quantized = rotate_gptq(model, hessians, quant)
+    data = pack(quantized, quant, {})
+    state, header = unpack(data, quant)
+    listed = {tensor["name"]: tensor for tensor in header["tensors"]}
+    for name in quant.kept.names:
+        assert (listed[name]["bits"], listed[name]["stream"]) == (16, "control")
+        assert torch.equal(state[name], unbank(model.state_dict(), model.spec)[name].half().float())
+    assert listed["blocks.2.k"]["bits"] == 6
+    assert {stream["codec"] for stream in header["streams"]} == {"zlib"}
+    assert sum(row.size_bytes for row in describe(data)) == len(data)

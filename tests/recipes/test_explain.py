@@ -8,9 +8,10 @@ from fairway.recipes.load import leaves, load_recipe, plain
 def test_show_tells_value_origin_and_what_it_was_before(write):
     text = show(load_recipe(write("[quant.mlp]\nclip_sigmas = 10.0\n")), "quant.mlp")
     assert text.splitlines() == [
-        "bits         6      from baseline",
-        "clip_sigmas  10.0   from wide (was 12.0 in baseline)",
-        "scale_floor  1e-10  from default",
+        'kind         "sigmas"  from baseline',
+        "bits         6         from baseline",
+        "clip_sigmas  10.0      from wide (was 12.0 in baseline)",
+        "scale_floor  1e-10     from default",
     ]
 
 

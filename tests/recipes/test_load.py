@@ -80,7 +80,7 @@ def test_unset_brings_the_default_back(write):
         (
             "[quant.mlp]\nfoo_bar_baz = 1\n",
             "recipe wide: quant.mlp.foo_bar_baz = 1 is not a key (set by wide);"
-            " known here: bits, clip_sigmas, scale_floor",
+            " known here: kind, bits, clip_sigmas, scale_floor",
         ),
         (
             "[modle]\nwidth = 640\n",

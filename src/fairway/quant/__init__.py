@@ -7,6 +7,7 @@
 - ``gptq``: weight, Hessian and steps to integers (pure).
 - ``packing``: tensors to streams of bytes and back (pure).
 - ``codecs``: bytes to fewer bytes and back, by name, bounded.
+- ``deflate``: zlib, for recipes that name it.
 - ``artifact``: the file format: header, streams, digest.
 - ``pipeline``: the order of all that, its gates and events.
 - ``describe``: what lies in an artifact, tensor by tensor.

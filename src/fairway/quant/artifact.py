@@ -16,8 +16,9 @@ The header is one object with exactly these keys (``schemas/artifact.schema.json
      "streams":  [{"name": "query", "codec": "range", "size": 8123, "raw_size": 16384}, ...],
      "tensors":  [{"name": "blocks.0.q", "shape": [64, 64], "role": "query", "bits": 6, "stream": "query"}, ...]}
 
-A tensor of 2 to 8 bits has int8 symbols in the stream of its role and one step a row, a half, in the stream
-``steps``; a tensor of 16 bits is kept as halves in the stream ``control``. ``packing`` says in which order.
+A matrix of 2 to 8 bits has int8 symbols in the stream of its role and one step a row, a half, in the stream
+``steps``; a tensor of 16 bits, of whatever role, is kept as halves in the stream ``control``. ``packing`` says in
+which order.
 
 The reader is strict, and bounded: a hostile header can make it refuse, not allocate.
 """
@@ -174,16 +175,15 @@ def _artifact_tensor(entry: object) -> StoredTensor:
         role = role_of(name) if isinstance(name, str) else None
     except ValueError:
         role = None
-    if role is None or fields["role"] != role.value or fields["stream"] != role.value:
+    stream = Role.CONTROL.value if bits == KEPT_BITS else fields["role"]
+    if role is None or fields["role"] != role.value or fields["stream"] != stream:
         _artifact_refuse(f"tensor {str(name)[:80]!r} must have the role and the stream that its name says")
     if not isinstance(shape, list) or not 1 <= len(shape) <= _ARTIFACT_AXES_CAP:
         _artifact_refuse(f"tensor {name} must have 1..{_ARTIFACT_AXES_CAP} axes")
     if not all(_artifact_is_count(axis, _ARTIFACT_VALUES_CAP) and axis > 0 for axis in shape):
         _artifact_refuse(f"tensor {name} must have positive sizes, none above {_ARTIFACT_VALUES_CAP}")
-    is_kept = role is Role.CONTROL
-    if not (
-        _artifact_is_count(bits, KEPT_BITS) and (bits == KEPT_BITS if is_kept else 2 <= bits <= 8 and len(shape) == 2)
-    ):
+    is_symbols = role is not Role.CONTROL and len(shape) == 2
+    if type(bits) is not int or not (bits == KEPT_BITS or (is_symbols and 2 <= bits <= 8)):
         _artifact_refuse(
             f"tensor {name} must be kept in {KEPT_BITS} bits or be a matrix of 2..8 bits, as its role says"
         )

@@ -25,10 +25,11 @@ import zstandard
 from fairway.errors import ArtifactError
 from fairway.spec.quant import CodecName
 
-StoredCodec = Literal["range", "brotli", "zstd", "lzma"]
+StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib"]
+"""Names that an artifact may hold."""
 
-STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma")
-"""Names that an artifact may hold; of equally small ones ``smallest`` takes the first."""
+STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib")
+"""Of equally small ones of the first four ``smallest`` takes the first; the others are not of this file."""
 
 _RANGE_MANTISSA_BITS = (1, 2, 3, 4, 6, 8, 12, 20)
 _RANGE_STORED, _RANGE_CODED = 0, 1
@@ -46,7 +47,7 @@ def compress(codec: CodecName, raw: bytes, *, value_bytes: int) -> tuple[StoredC
     """
     assert len(raw) % value_bytes == 0, (len(raw), value_bytes)
     if codec == "smallest":
-        tried = [(name, _codec_encoded(name, raw, value_bytes)) for name in STORED_CODECS]
+        tried = [(name, _codec_encoded(name, raw, value_bytes)) for name in STORED_CODECS[:4]]
         return min(tried, key=lambda attempt: len(attempt[1]))
     return codec, _codec_encoded(codec, raw, value_bytes)
 

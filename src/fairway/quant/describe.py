@@ -8,6 +8,7 @@ import torch
 
 from fairway.quant.artifact import Artifact, read_artifact
 from fairway.quant.codecs import decompress
+from fairway.quant.deflate import inflated
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, value_bytes
 
 CONTAINER_ROLE = "container"
@@ -40,7 +41,11 @@ def describe(data: bytes) -> list[ArtifactRow]:
     rows: list[ArtifactRow] = []
     used = 0
     for stream in artifact.streams:
-        raw = decompress(stream.codec, stream.payload, raw_size=stream.raw_size, value_bytes=value_bytes(stream.name))
+        if stream.codec == "zlib":
+            raw = inflated(stream.payload, stream.raw_size, value_bytes(stream.name))
+        else:
+            size = stream.raw_size
+            raw = decompress(stream.codec, stream.payload, raw_size=size, value_bytes=value_bytes(stream.name))
         used += len(stream.payload)
         members = _described_members(artifact, stream.name)
         entropies = _described_entropies(raw, [member.count for member in members], value_bytes(stream.name))

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from statistics import NormalDist
 
 import torch
 
@@ -17,8 +18,9 @@ from fairway.quant.artifact import Artifact, StoredStream, write_artifact
 from fairway.quant.grid import largest_symbol
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, raw_sizes
 from fairway.quant.plan import plan
-from fairway.spec.quant import Grid
+from fairway.spec.quant import Grid, QuantileGrid
 from fairway.spec.recipe import Recipe
+from fairway.spec.roles import Role
 
 # Of two bytes a half: mantissas are noise, exponents of one role nearly constant. Briefly trained models take less
 # (1.16 and 1.33 on a pocket run of 55 steps), Gaussian ones more.
@@ -46,10 +48,21 @@ class SizeForecast:
         return sum(self.by_role.values()) + self.steps_bytes + self.container_bytes
 
 
-def symbol_bits(grid: Grid) -> float:
+def expected_clip_sigmas(grid: Grid | QuantileGrid, inputs: int) -> float:
+    """Standard deviations at which a Gaussian row of so many weights is clipped, if no floor has its way.
+
+    The quantile of a row is at most its largest weight, for which the n/(n+1) quantile of the distribution stands.
+    """
+    if isinstance(grid, Grid):
+        return grid.clip_sigmas
+    quantile = min(max(grid.quantiles), inputs / (inputs + 1))
+    return NormalDist().inv_cdf((1 + quantile) / 2)
+
+
+def symbol_bits(grid: Grid | QuantileGrid, inputs: int = 512) -> float:
     """Entropy in bits of one symbol of a Gaussian row: exact, clamping included."""
     largest = largest_symbol(grid.bits)
-    sigma = largest / grid.clip_sigmas
+    sigma = largest / expected_clip_sigmas(grid, inputs)
 
     def below(edge: float) -> float:
         return 0.5 * (1.0 + math.erf(edge / sigma / math.sqrt(2.0)))
@@ -69,10 +82,12 @@ def forecast(recipe: Recipe) -> SizeForecast:
     for treatment in treatments:
         role, count = str(treatment.role.value), prod(treatment.shape)
         if treatment.grid is None:
-            by_role[role] = by_role.get(role, 0.0) + count * _FORECAST_KEPT_BYTES
+            by_role[Role.CONTROL.value] = by_role.get(Role.CONTROL.value, 0.0) + count * _FORECAST_KEPT_BYTES
         else:
             rows += treatment.shape[0]
-            by_role[role] = by_role.get(role, _FORECAST_TABLE_BYTES) + count * symbol_bits(treatment.grid) / 8
+            by_role[role] = (
+                by_role.get(role, _FORECAST_TABLE_BYTES) + count * symbol_bits(treatment.grid, treatment.shape[1]) / 8
+            )
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
     steps = rows * _FORECAST_STEP_BYTES
     parts = {role: round(size) for role, size in by_role.items()}

@@ -39,8 +39,8 @@ class StoredTensor:
 
     @property
     def stream(self) -> str:
-        """Name of the stream that holds its values: that of its role."""
-        return str(self.role.value)
+        """Name of the stream that holds its values: that of its role, if its values are symbols."""
+        return str((Role.CONTROL if self.is_kept else self.role).value)
 
 
 @dataclass(frozen=True, slots=True)

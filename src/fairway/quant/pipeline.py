@@ -14,6 +14,7 @@ from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
 from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
 from fairway.quant.codecs import compress, decompress
+from fairway.quant.deflate import deflated, inflated
 from fairway.quant.describe import describe
 from fairway.quant.gptq import gptq, relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
@@ -24,7 +25,7 @@ from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, 
 from fairway.runtime.events import EventLog
 from fairway.runtime.seeding import generator
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.quant import Gptq, Grid, QuantSpec
+from fairway.spec.quant import Gptq, Grid, QuantileGrid, QuantSpec
 
 ROTATION_LIMIT = 1e-3
 """Largest change of a softcapped logit by rotation, in float32."""
@@ -107,7 +108,7 @@ def rotate_gptq(
 
 
 def round_matrix(
-    name: str, w_OI: Float[Tensor, "O I"], h_II: Float[Tensor, "I I"], grid: Grid, quant: QuantSpec
+    name: str, w_OI: Float[Tensor, "O I"], h_II: Float[Tensor, "I I"], grid: Grid | QuantileGrid, quant: QuantSpec
 ) -> Rounded:
     """A matrix on its grid by the recipe's rounding; ``name`` is for error messages."""
     step_O = row_steps(w_OI, grid)
@@ -171,6 +172,9 @@ def pack(
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
     streams = []
     for stream, raw in to_streams(tensors, quantized).items():
+        if quant.codec == "zlib":
+            streams.append(StoredStream(stream, "zlib", deflated(raw, value_bytes(stream)), len(raw)))
+            continue
         codec, payload = compress(quant.codec, raw, value_bytes=value_bytes(stream))
         streams.append(StoredStream(stream, codec, payload, len(raw)))
     data = write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
@@ -188,12 +192,14 @@ def pack(
     return data
 
 
-def restore_quantized(artifact: Artifact) -> QuantizedModel:
+def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
     """Symbols, steps and kept tensors of an artifact; ``ArtifactError`` if a payload or a value is damaged."""
-    streams = {
-        s.name: decompress(s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
-        for s in artifact.streams
-    }
+    streams = {}
+    for s in artifact.streams:
+        if quant.codec == "zlib":
+            streams[s.name] = inflated(s.payload, s.raw_size, value_bytes(s.name))
+            continue
+        streams[s.name] = decompress(s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
     assert streams.keys() == raw_sizes(artifact.tensors).keys()
     quantized = from_streams(artifact.tensors, streams)
     for tensor in artifact.tensors:
@@ -210,14 +216,14 @@ def restore_quantized(artifact: Artifact) -> QuantizedModel:
     return quantized
 
 
-def unpack(data: bytes, *, fold: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Float32 weights by names outside banks, and the header; ``ArtifactError`` if the bytes are no artifact.
 
-    With ``fold`` any rotation is undone in the weights. Without it they stay baked and need ``online_hooks``:
-    slower, the same function.
+    ``quant`` is the recipe's, by which the artifact was packed. With ``fold`` any rotation is undone in the weights.
+    Without it they stay baked and need ``online_hooks``: slower, the same function.
     """
     artifact = read_artifact(data)
-    quantized = restore_quantized(artifact)
+    quantized = restore_quantized(artifact, quant)
     turns = rotations({t.name: t.shape for t in artifact.tensors}, artifact.rotation) if fold else {}
     state = {}
     for tensor in artifact.tensors:

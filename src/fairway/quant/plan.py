@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairway.errors import GateError
-from fairway.spec.quant import Grid, QuantSpec
+from fairway.spec.quant import Grid, Kept, QuantileGrid, QuantSpec
 from fairway.spec.roles import ATTENTION_ROLES, MATRIX_ROLES, MLP_ROLES, Role, role_of, split_matrix_name
 
 KEPT_BITS = 16
@@ -32,7 +32,7 @@ class Treatment:
     name: str
     role: Role
     shape: tuple[int, ...]
-    grid: Grid | None
+    grid: Grid | QuantileGrid | None
 
     @property
     def bits(self) -> int:
@@ -46,7 +46,7 @@ def input_part(name: str) -> str | None:
     return INPUT_PARTS[split_matrix_name(name)[1]] if role in MATRIX_ROLES else None
 
 
-def grid_of(role: Role, quant: QuantSpec) -> Grid | None:
+def grid_of(role: Role, quant: QuantSpec) -> Grid | QuantileGrid | None:
     """The grid of a role's tensors; None for those that are kept."""
     if role in ATTENTION_ROLES:
         return quant.attention
@@ -67,9 +67,13 @@ def plan(shapes: Mapping[str, Sequence[int]], quant: QuantSpec) -> list[Treatmen
         except ValueError as error:
             raise GateError(f"tensor {name!r} has no role, so nothing says how to quantize it: {error}") from error
         grid = grid_of(role, quant)
+        if isinstance(quant.kept, Kept) and name in quant.kept.names:
+            grid = None
         if grid is not None and len(shape) != 2:
             raise GateError(f"tensor {name} must be a matrix to be quantized, got shape {list(shape)}")
         treatments.append(Treatment(name, role, tuple(shape), grid))
+    if isinstance(quant.kept, Kept) and not shapes.keys() >= set(quant.kept.names):
+        raise GateError(f"quant.kept.names must be tensors of the model, got {', '.join(quant.kept.names)}")
     return sorted(treatments, key=_plan_place)
 
 

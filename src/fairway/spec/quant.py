@@ -5,7 +5,7 @@ from typing import Literal
 
 from fairway.spec.data import STRICT
 
-CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma"]
+CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +13,7 @@ class Grid:
     """Uniform, one step a row: step = clip_sigmas * std(row) / (2**(bits-1) - 1) (SDClip, #1394)."""
 
     __pydantic_config__ = STRICT
+    kind: Literal["sigmas"] = "sigmas"
     bits: int
     clip_sigmas: float
     scale_floor: float = 1e-10
@@ -23,6 +24,30 @@ class Grid:
             raise ValueError(f"bits must be 2..8, got {self.bits}")
         if self.clip_sigmas <= 0:
             raise ValueError(f"clip_sigmas must be positive, got {self.clip_sigmas}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantileGrid:
+    """Uniform, one step a row: step = quantile of |row| / (2**(bits-1) - 1), at least ``scale_floor`` (recipes D.1).
+
+    Of several quantiles each row, or the matrix as a whole, takes the one that fits it best (#414, #1048).
+    """
+
+    __pydantic_config__ = STRICT
+    kind: Literal["quantiles"] = "quantiles"
+    bits: int
+    quantiles: tuple[float, ...] = (1.0,)
+    """1 is the row's largest."""
+    by: Literal["row", "matrix"] = "row"
+    scale_floor: float = 1e-10
+    """The records have 1/(2**(bits-1) - 1): rows below 1 then have that step, whatever their quantile."""
+
+    def __post_init__(self) -> None:
+        """Refuse bits that do not fit a signed byte, and quantiles that are none."""
+        if not 2 <= self.bits <= 8:
+            raise ValueError(f"bits must be 2..8, got {self.bits}")
+        if not self.quantiles or not all(0 < quantile <= 1 for quantile in self.quantiles):
+            raise ValueError(f"quantiles must be above 0 and at most 1, one or more, got {list(self.quantiles)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +87,32 @@ class Hadamard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoneKept:
+    """Every matrix is rounded by the grid of its role."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Some matrices are kept in half precision: the token embedding, the last layers' K (#212, recipes D.2)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["matrices"] = "matrices"
+    names: tuple[str, ...]
+    """Such as ``embedding`` or ``blocks.10.k``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuantSpec:
     """What happens to each role; every other tensor is kept in half precision."""
 
     __pydantic_config__ = STRICT
-    attention: Grid
-    mlp: Grid
-    embedding: Grid
+    attention: Grid | QuantileGrid
+    mlp: Grid | QuantileGrid
+    embedding: Grid | QuantileGrid
+    kept: NoneKept | Kept = field(default_factory=NoneKept)
     rounding: Nearest | Gptq = field(default_factory=Gptq)
     rotation: NoRotation | Hadamard = field(default_factory=NoRotation)
     codec: CodecName = "smallest"
