@@ -5,7 +5,7 @@ whatever it was trained to be. So the entropy of its symbols is known beforehand
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from statistics import NormalDist
@@ -17,8 +17,8 @@ from fairway.model.parameters import neutral_parameters
 from fairway.quant.artifact import Artifact, StoredStream, write_artifact
 from fairway.quant.grid import largest_symbol
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, raw_sizes
-from fairway.quant.plan import plan
-from fairway.spec.quant import Grid, QuantileGrid
+from fairway.quant.plan import Treatment, plan
+from fairway.spec.quant import Grid, Lqer, QuantileGrid
 from fairway.spec.recipe import Recipe
 from fairway.spec.roles import Role
 
@@ -26,6 +26,8 @@ from fairway.spec.roles import Role
 # (1.16 and 1.33 on a pocket run of 55 steps), Gaussian ones more.
 _FORECAST_STEP_BYTES = 1.3
 _FORECAST_KEPT_BYTES = 1.5
+# of the entries of a Gaussian factor on LQER's grids of two and of four bits
+_FORECAST_FACTOR_BITS = {3: 0.9, 5: 3.2}
 _FORECAST_TABLE_BYTES = 70
 """Frequencies of one stream of symbols."""
 # a digest that deflates as badly as a real one
@@ -89,6 +91,13 @@ def forecast(recipe: Recipe) -> SizeForecast:
                 by_role.get(role, _FORECAST_TABLE_BYTES) + count * symbol_bits(treatment.grid, treatment.shape[1]) / 8
             )
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
+    if isinstance(recipe.quant.correction, Lqer):
+        factors = _forecast_factors(treatments, recipe.quant.correction)
+        tensors += tuple(factors)
+        rows += sum(tensor.shape[0] for tensor in factors)
+        by_role[Role.CORRECTION.value] = sum(
+            tensor.count * _FORECAST_FACTOR_BITS[tensor.bits] / 8 for tensor in factors
+        )
     steps = rows * _FORECAST_STEP_BYTES
     parts = {role: round(size) for role, size in by_role.items()}
     sizes = {**parts, STEPS_STREAM: round(steps)}
@@ -96,3 +105,17 @@ def forecast(recipe: Recipe) -> SizeForecast:
     streams = tuple(StoredStream(name, "range", bytes(sizes[name]), raw) for name, raw in raw_sizes(tensors).items())
     data = write_artifact(Artifact(tensors, streams, recipe.quant.rotation, _FORECAST_EXTRA))
     return SizeForecast(by_role=parts, steps_bytes=sizes[STEPS_STREAM], container_bytes=len(data) - sum(sizes.values()))
+
+
+def _forecast_factors(treatments: Sequence[Treatment], lqer: Lqer) -> list[StoredTensor]:
+    """Those of the largest matrices: which are hurt most is known after rounding."""
+    largest = sorted((t for t in treatments if t.grid is not None), key=lambda t: -prod(t.shape))[: lqer.top]
+    found = []
+    for treatment in largest:
+        outputs, inputs = treatment.shape
+        left, right = (1, outputs * lqer.rank), (max(1, lqer.rank * inputs // 64), 64)
+        found += [
+            StoredTensor(f"{treatment.name}.{end}", shape, Role.CORRECTION, bits)
+            for end, shape, bits in (("left", left, 3), ("right", right, 5))
+        ]
+    return found

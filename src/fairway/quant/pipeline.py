@@ -19,13 +19,15 @@ from fairway.quant.describe import describe
 from fairway.quant.gptq import gptq, relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import check_hessians
+from fairway.quant.lqer import LQER_BITS, Factor, Residual, corrections, product
 from fairway.quant.packing import QuantizedModel, StoredTensor, from_streams, raw_sizes, to_streams, value_bytes
 from fairway.quant.plan import input_part, plan
 from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, unbake
 from fairway.runtime.events import EventLog
 from fairway.runtime.seeding import generator
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.quant import Gptq, Grid, QuantileGrid, QuantSpec
+from fairway.spec.quant import Gptq, Grid, Lqer, QuantileGrid, QuantSpec
+from fairway.spec.roles import Role
 
 ROTATION_LIMIT = 1e-3
 """Largest change of a softcapped logit by rotation, in float32."""
@@ -77,6 +79,8 @@ def rotate_gptq(
 
     quantized = QuantizedModel({}, {}, {})
     ratios = {"none": 0.0}
+    if isinstance(quant.correction, Lqer):
+        residuals: dict[str, Residual] = {}
     for treatment in treatments:
         name, grid = treatment.name, treatment.grid
         if grid is None:
@@ -86,7 +90,10 @@ def rotate_gptq(
         plain = rounded = round_matrix(name, w_OI, h_II, grid, quant)
         turn_II = turns.get(input_part(name) or "")
         if turn_II is not None:
-            rounded = round_matrix(name, bake(w_OI, turn_II), bake_hessian(h_II, turn_II), grid, quant)
+            w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
+            rounded = round_matrix(name, w_OI, h_II, grid, quant)
+        if isinstance(quant.correction, Lqer):
+            residuals[name] = Residual(w_OI, decode(rounded.symbols, rounded.steps), h_II)
         quantized.symbols[name], quantized.steps[name] = rounded.symbols, rounded.steps
         ratios[name] = rounded.gptq_over_nearest
         if events is not None:
@@ -101,6 +108,9 @@ def rotate_gptq(
                 error_nearest_unrotated=plain.error_nearest,
                 error_gptq_unrotated=plain.error_gptq,
             )
+    if isinstance(quant.correction, Lqer):
+        for name, factor in corrections(residuals, quant.correction, events).items():
+            quantized.symbols[name], quantized.steps[name] = factor.symbols, factor.steps
     if isinstance(quant.rounding, Gptq):
         worst = max(ratios, key=lambda name: ratios[name])
         _pipeline_gate(events, "gptq_over_nearest", ratios[worst], GPTQ_LIMIT, worst)
@@ -168,8 +178,11 @@ def pack(
 ) -> bytes:
     """The artifact's bytes; equal arguments give equal bytes. ``extra`` (JSON) goes into the header as it is."""
     named = {**quantized.symbols, **quantized.kept}
+    factors: tuple[StoredTensor, ...] = ()
+    if isinstance(quant.correction, Lqer):
+        factors, named = _pipeline_factors(named)
     treatments = plan({name: tensor.shape for name, tensor in named.items()}, quant)
-    tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
+    tensors = (*(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments), *factors)
     streams = []
     for stream, raw in to_streams(tensors, quantized).items():
         if quant.codec == "zlib":
@@ -190,6 +203,13 @@ def pack(
                 entropy_bytes=row.entropy_bytes,
             )
     return data
+
+
+def _pipeline_factors(named: Mapping[str, Tensor]) -> tuple[tuple[StoredTensor, ...], dict[str, Tensor]]:
+    """Factors of corrections as they are stored, and the tensors of the model."""
+    bits = {name: bits for name in named for end, bits in LQER_BITS.items() if name.endswith(end)}
+    stored = [StoredTensor(name, tuple(named[name].shape), Role.CORRECTION, bits[name]) for name in bits]
+    return tuple(stored), {name: tensor for name, tensor in named.items() if name not in bits}
 
 
 def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
@@ -231,6 +251,24 @@ def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[st
             state[tensor.name] = quantized.kept[tensor.name].float()
             continue
         w_OI = decode(quantized.symbols[tensor.name], quantized.steps[tensor.name])
+        if isinstance(quant.correction, Lqer):
+            if tensor.role is Role.CORRECTION:
+                continue
+            if f"{tensor.name}.left" in quantized.symbols:
+                w_OI += _pipeline_correction(quantized, tensor)
         turn_II = turns.get(input_part(tensor.name) or "")
         state[tensor.name] = w_OI if turn_II is None else unbake(w_OI, turn_II)
     return state, artifact.header()
+
+
+def _pipeline_correction(quantized: QuantizedModel, tensor: StoredTensor) -> Tensor:
+    """What an artifact adds to a matrix; ``ArtifactError`` if its factors do not multiply to that shape."""
+    outputs, inputs = tensor.shape
+    names = [f"{tensor.name}.left", f"{tensor.name}.right"]
+    if names[1] not in quantized.symbols:
+        raise ArtifactError(f"tensor {names[1]} is missing beside {names[0]}")
+    left, right = (Factor(quantized.symbols[name], quantized.steps[name]) for name in names)
+    rank, rest = divmod(left.symbols.numel(), outputs)
+    if rest or right.symbols.numel() != rank * inputs:
+        raise ArtifactError(f"factors of {tensor.name} must multiply to {outputs} x {inputs}")
+    return product(left, right, outputs, inputs)

@@ -87,6 +87,32 @@ class Hadamard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoCorrection:
+    """Weights are what rounding made of them."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lqer:
+    """A product of two narrow rounded matrices is added to those that rounding hurt most (#1797, arXiv 2402.02446)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["lqer"] = "lqer"
+    rank: int = 4
+    top: int = 3
+    """How many matrices."""
+    weighted: bool = True
+    """Least error of the outputs; the records take least error of the weights."""
+
+    def __post_init__(self) -> None:
+        """Refuse corrections of nothing."""
+        if self.rank < 1 or self.top < 1:
+            raise ValueError(f"rank and top must be at least 1, got {self.rank} and {self.top}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoneKept:
     """Every matrix is rounded by the grid of its role."""
 
@@ -113,6 +139,7 @@ class QuantSpec:
     mlp: Grid | QuantileGrid
     embedding: Grid | QuantileGrid
     kept: NoneKept | Kept = field(default_factory=NoneKept)
+    correction: NoCorrection | Lqer = field(default_factory=NoCorrection)
     rounding: Nearest | Gptq = field(default_factory=Gptq)
     rotation: NoRotation | Hadamard = field(default_factory=NoRotation)
     codec: CodecName = "smallest"
