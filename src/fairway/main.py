@@ -20,7 +20,9 @@ from torch import Tensor
 
 from fairway.data.batches import ContiguousBatches, PackedBatches
 from fairway.data.byte_counts import target_bytes
+from fairway.data.curriculum import short_documents_first
 from fairway.data.shards import load_tokens, split_files
+from fairway.data.windows import ShuffledBatches, StridedBatches
 from fairway.errors import DataError
 from fairway.model.ahead import add_ahead_map, drop_ahead_map
 from fairway.model.banks import bank
@@ -120,12 +122,31 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def training_batches(recipe: Recipe, train_folder: Path, ranks: Ranks) -> PackedBatches | ContiguousBatches:
+def training_batches(
+    recipe: Recipe, train_folder: Path, ranks: Ranks
+) -> PackedBatches | ContiguousBatches | ShuffledBatches | StridedBatches:
     """The recipe's loader over the training shards, from their beginning."""
     spec = recipe.train
-    kind = PackedBatches if spec.batching == "packed" else ContiguousBatches
+    if spec.batching == "strided":
+        return StridedBatches(
+            split_files(train_folder, "train"),
+            tokens=spec.micro_batch_tokens,
+            context=spec.context,
+            rank=ranks.rank,
+            world=ranks.world,
+            step_tokens=spec.batch_tokens,
+        )
+    kind = (
+        PackedBatches
+        if spec.batching == "packed"
+        else ContiguousBatches
+        if spec.batching == "contiguous"
+        else ShuffledBatches
+    )
     return kind(
-        split_files(train_folder, "train"),
+        short_documents_first(split_files(train_folder, "train"))
+        if spec.short_documents_first
+        else split_files(train_folder, "train"),
         tokens=spec.micro_batch_tokens,
         context=spec.context,
         rank=ranks.rank,

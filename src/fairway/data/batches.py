@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Int, Int32
@@ -66,11 +67,11 @@ class TokenBatches(ABC):
         """Go back to the first span."""
 
     @abstractmethod
-    def _next_place(self) -> tuple[int, int]:
-        """Shard and position of the next span, and step over it."""
+    def _next_place(self) -> Any:
+        """Where the next span lies (shard and position, or several of them), and step over it."""
 
     @abstractmethod
-    def _read(self, place: tuple[int, int]) -> Int[Tensor, " N"]:
+    def _read(self, place: Any) -> Int[Tensor, " N"]:
         """Tokens of the span at a place."""
 
     @abstractmethod

@@ -38,7 +38,12 @@ class TrainSpec:
     """Tokens of one optimizer step, all ranks and micro-batches together."""
     micro_batch_tokens: int
     """Tokens of one forward on one rank."""
-    batching: Literal["packed", "contiguous"] = "packed"
+    batching: Literal["packed", "contiguous", "shuffled", "strided"] = "packed"
+    """Whole documents kept apart, the stream as it is, windows in random order, in coprime strides (recipes A.6)."""
+    short_documents_first: bool = False
+    """Shards in the order of their mean document length (#212's curriculum)."""
+    prefetch: int = 0
+    """Micro-batches that a thread makes beforehand; 0 for none."""
     budget_s: float
     """Wall-clock seconds for training, calibration and replay included."""
     reserve_s: float
@@ -62,10 +67,14 @@ class TrainSpec:
                 f"batch_tokens ({self.batch_tokens}) must be a multiple of micro_batch_tokens"
                 f" ({self.micro_batch_tokens})"
             )
-        if self.batching == "contiguous" and self.micro_batch_tokens % self.context:
+        if self.batching != "packed" and self.micro_batch_tokens % self.context:
             raise ValueError(
                 f"micro_batch_tokens ({self.micro_batch_tokens}) must be a multiple of context ({self.context})"
             )
+        if self.short_documents_first and self.batching not in ("packed", "contiguous"):
+            raise ValueError(f"short_documents_first needs shards read in order, but batching is {self.batching}")
+        if self.prefetch < 0:
+            raise ValueError(f"prefetch must be 0 or more, got {self.prefetch}")
         if not 0.0 <= self.reserve_s < self.budget_s:
             raise ValueError(f"reserve_s ({self.reserve_s}) must be below budget_s ({self.budget_s})")
         if self.steps is not None and self.steps < 1:

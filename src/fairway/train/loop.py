@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fairway.data.batches import Batch, TokenBatches
+from fairway.data.prefetch import Prefetched
 from fairway.errors import GateError, RecipeError
 from fairway.model.gpt import Gpt
 from fairway.optim.ema import Ema
@@ -92,7 +93,7 @@ class Training:
     loss_fns: dict[bool, LossFn]
     """By loop state."""
     ema: Ema
-    batches: TokenBatches
+    batches: TokenBatches | Prefetched
     micro_steps: int
     """Micro-batches of one rank in one step."""
     ranks: Ranks
@@ -146,7 +147,7 @@ def train(
         stepper=stepper,
         loss_fns=_loss_functions(model, spec, loops),
         ema=Ema(stepper.parameters, optim.ema_decay),
-        batches=batches,
+        batches=Prefetched(batches, ahead=spec.prefetch, pin=ranks.device.type == "cuda") if spec.prefetch else batches,
         micro_steps=micro_steps,
         ranks=ranks,
         events=events,
