@@ -3,7 +3,7 @@
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.errors import ArtifactError
@@ -11,6 +11,7 @@ from fairway.quant.deflate import deflated, inflated
 
 
 @pytest.mark.parametrize("value_bytes", [1, 2])
+@settings(deadline=None)
 @given(raw=st.binary(max_size=400))
 def test_what_was_deflated_comes_back(value_bytes, raw):
     raw = raw[: len(raw) // value_bytes * value_bytes]
@@ -22,6 +23,7 @@ def test_what_was_deflated_comes_back(value_bytes, raw):
                 inflated(payload, wrong, value_bytes)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 50))
 def test_noise_is_refused_or_read_as_it_says(noise, size):
     try:

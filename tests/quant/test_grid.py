@@ -1,7 +1,7 @@
 import math
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.quant.grid import decode, encode, largest_symbol, quantile_steps, row_steps
@@ -75,6 +75,7 @@ def slow_quantile(row: list[float], share: float) -> float:
     return ordered[low] + (place - low) * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 99), share=st.sampled_from([0.5, 0.9, 0.99, 0.9999984, 1.0]))
 def test_a_quantile_of_the_row_falls_on_the_largest_symbol(seed, share):
     w = normal(4, 37, seed)
@@ -90,6 +91,7 @@ def test_the_floor_of_the_records_makes_six_bits_a_fixed_step_for_rows_below_one
     torch.testing.assert_close(steps[2], w[2].abs().max() / 31, rtol=1e-3, atol=0)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 99))
 def test_the_search_takes_for_each_row_or_for_the_matrix_the_quantile_of_least_squared_error(seed):
     w = normal(5, 60, seed) ** 3  # heavy tails: clipping pays

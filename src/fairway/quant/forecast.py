@@ -18,7 +18,8 @@ from fairway.quant.artifact import Artifact, StoredStream, write_artifact
 from fairway.quant.grid import largest_symbol
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, raw_sizes
 from fairway.quant.plan import Treatment, plan
-from fairway.spec.quant import Grid, Lqer, QuantileGrid
+from fairway.quant.triangle import triangle_names
+from fairway.spec.quant import Grid, Lqer, QuantileGrid, Triangles
 from fairway.spec.recipe import Recipe
 from fairway.spec.roles import Role
 
@@ -78,7 +79,12 @@ def forecast(recipe: Recipe) -> SizeForecast:
     """Size of the artifact that this recipe's runs will write, from its sizes and grids alone."""
     with torch.device("meta"):
         state = unbank(neutral_parameters(recipe.model), recipe.model)
-    treatments = plan({name: tensor.shape for name, tensor in state.items()}, recipe.quant)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if isinstance(recipe.quant.triangles, Triangles) and not recipe.quant.triangles.whole:
+        shapes |= {
+            name: (1, shapes[name][0] * (shapes[name][0] + 1) // 2) for name in triangle_names(recipe.quant.triangles)
+        }
+    treatments = plan(shapes, recipe.quant)
     by_role: dict[str, float] = {}
     rows = 0
     for treatment in treatments:

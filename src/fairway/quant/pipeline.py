@@ -23,10 +23,11 @@ from fairway.quant.lqer import LQER_BITS, Factor, Residual, corrections, product
 from fairway.quant.packing import QuantizedModel, StoredTensor, from_streams, raw_sizes, to_streams, value_bytes
 from fairway.quant.plan import input_part, plan
 from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, unbake
+from fairway.quant.triangle import make_symmetric, square, symmetric_energy, triangle, triangle_names
 from fairway.runtime.events import EventLog
 from fairway.runtime.seeding import generator
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.quant import Gptq, Grid, Lqer, QuantileGrid, QuantSpec
+from fairway.spec.quant import Gptq, Grid, Lqer, QuantileGrid, QuantSpec, Triangles
 from fairway.spec.roles import Role
 
 ROTATION_LIMIT = 1e-3
@@ -68,10 +69,12 @@ def rotate_gptq(
     those without rotation are for comparison only.
     """
     state = {name: tensor.detach().cpu() for name, tensor in unbank(model.state_dict(), model.spec).items()}
-    treatments = plan({name: tensor.shape for name, tensor in state.items()}, quant)
     for name, tensor in state.items():
         if not bool(tensor.isfinite().all()):
             raise GateError(f"tensor {name} is not finite: training diverged")
+    if isinstance(quant.triangles, Triangles):
+        squares = _pipeline_squares(state, quant.triangles, events)
+    treatments = plan({name: tensor.shape for name, tensor in state.items()}, quant)
     check_hessians(hessians, {t.name: t.shape[1] for t in treatments if t.grid is not None})
     turns = rotations({t.name: t.shape for t in treatments}, quant.rotation)
     if turns:
@@ -108,6 +111,12 @@ def rotate_gptq(
                 error_nearest_unrotated=plain.error_nearest,
                 error_gptq_unrotated=plain.error_gptq,
             )
+    if isinstance(quant.triangles, Triangles):
+        for name, w_DD in squares.items():
+            rounded = _pipeline_rounded_square(name, w_DD, hessians[name].cpu().float(), quant)
+            quantized.symbols[name], quantized.steps[name] = rounded.symbols, rounded.steps
+            if events is not None:
+                events.emit("triangle", name=name, count=rounded.symbols.numel(), error_nearest=rounded.error_nearest)
     if isinstance(quant.correction, Lqer):
         for name, factor in corrections(residuals, quant.correction, events).items():
             quantized.symbols[name], quantized.steps[name] = factor.symbols, factor.steps
@@ -133,6 +142,29 @@ def round_matrix(
     except GateError as error:
         raise GateError(f"tensor {name}: {error}") from error
     return Rounded(symbols, step_O, error_nearest, relative_error(w_OI, decode(symbols, step_O), h_II))
+
+
+def _pipeline_squares(state: dict[str, Tensor], triangles: Triangles, events: EventLog | None) -> dict[str, Tensor]:
+    """Matrices whose triangles are rounded, taken out of ``state``; none if they are stored whole, made symmetric."""
+    names = triangle_names(triangles)
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise GateError(f"quant.triangles.layers must be layers with a square Q, but there is no {missing[0]}")
+    if events is not None:
+        for name in names:
+            events.emit("symmetry", name=name, energy=symmetric_energy(state[name].float()))
+    make_symmetric(state, names)
+    return {} if triangles.whole else {name: state.pop(name) for name in names}
+
+
+def _pipeline_rounded_square(name: str, w_DD: Tensor, h_DD: Tensor, quant: QuantSpec) -> Rounded:
+    """The triangle of a symmetric matrix on the grid of Q and O."""
+    row_1N = triangle(w_DD)
+    step = row_steps(row_1N, quant.attention)
+    if not bool(step.isfinite().all()):
+        raise GateError(f"tensor {name} has a step that is beyond half precision (65504)")
+    symbols = encode(row_1N, step, quant.attention.bits)
+    return Rounded(symbols, step, relative_error(w_DD, square(decode(symbols, step)), h_DD), None)
 
 
 def rotation_deviation(spec: ModelSpec, state: Mapping[str, Tensor], turns: Mapping[str, Tensor]) -> float:
@@ -178,11 +210,12 @@ def pack(
 ) -> bytes:
     """The artifact's bytes; equal arguments give equal bytes. ``extra`` (JSON) goes into the header as it is."""
     named = {**quantized.symbols, **quantized.kept}
-    factors: tuple[StoredTensor, ...] = ()
     if isinstance(quant.correction, Lqer):
         factors, named = _pipeline_factors(named)
     treatments = plan({name: tensor.shape for name, tensor in named.items()}, quant)
-    tensors = (*(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments), *factors)
+    tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
+    if isinstance(quant.correction, Lqer):
+        tensors += factors
     streams = []
     for stream, raw in to_streams(tensors, quantized).items():
         if quant.codec == "zlib":
@@ -258,6 +291,11 @@ def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[st
                 w_OI += _pipeline_correction(quantized, tensor)
         turn_II = turns.get(input_part(tensor.name) or "")
         state[tensor.name] = w_OI if turn_II is None else unbake(w_OI, turn_II)
+    if isinstance(quant.triangles, Triangles) and not quant.triangles.whole:
+        for name in triangle_names(quant.triangles):
+            if name not in state or len(state[name]) != 1:
+                raise ArtifactError(f"artifact must hold one triangle of {name}, as the recipe says")
+            state[name] = square(state[name])
     return state, artifact.header()
 
 

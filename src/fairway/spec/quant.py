@@ -131,6 +131,25 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoTriangles:
+    """Q and O are stored as they are."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Triangles:
+    """Q and O of some layers are made symmetric after training, and one triangle of each is stored (#1214)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["layers"] = "layers"
+    layers: tuple[int, ...]
+    whole: bool = False
+    """Store both triangles nevertheless, as the record does, whose codec then saves nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuantSpec:
     """What happens to each role; every other tensor is kept in half precision."""
 
@@ -140,6 +159,12 @@ class QuantSpec:
     embedding: Grid | QuantileGrid
     kept: NoneKept | Kept = field(default_factory=NoneKept)
     correction: NoCorrection | Lqer = field(default_factory=NoCorrection)
+    triangles: NoTriangles | Triangles = field(default_factory=NoTriangles)
     rounding: Nearest | Gptq = field(default_factory=Gptq)
     rotation: NoRotation | Hadamard = field(default_factory=NoRotation)
     codec: CodecName = "smallest"
+
+    def __post_init__(self) -> None:
+        """Refuse triangles of matrices that are turned before they are rounded."""
+        if isinstance(self.triangles, Triangles) and isinstance(self.rotation, Hadamard):
+            raise ValueError("triangles need rotation of kind none: a turned matrix is not symmetric")
