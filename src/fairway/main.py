@@ -30,6 +30,7 @@ from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
 from fairway.model.weights import bake_symmetry
 from fairway.quant.hessian import collect
+from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
 from fairway.runtime.events import EventLog
@@ -39,6 +40,7 @@ from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, wri
 from fairway.score.evaluate import Score, evaluate
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
+from fairway.spec.quant import OwnText
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, save_model
 from fairway.train.loop import TrainResult, train
@@ -182,18 +184,25 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
 
 
 def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians: Path, events: Path) -> None:
-    """Weights and training shards to one Hessian a linear's input (safetensors, matrix names)."""
+    """Weights and training shards, or weights alone, to one Hessian a linear's input (safetensors, matrix names)."""
     with open_stage(run, "calibrate", events) as stage:
         stage.ranks.barrier()  # in a whole run, the first rank has written the checkpoint just now
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
-        gathered = collect(
-            model,
-            training_batches(run.recipe, train_folder, stage.ranks),
-            run.recipe.train.calibration_batches,
-            stage.ranks,
-            looped=isinstance(run.recipe.model.loops, Loops),
-            events=stage.log,
-        )
+        looped = isinstance(run.recipe.model.loops, Loops)
+        own = run.recipe.quant.calibration
+        if isinstance(own, OwnText):
+            written = own_text(model, own, stage.ranks, run.seed, looped=looped)
+            stage.log.emit("own_text", sequences=own.sequences, tokens=own.tokens, seconds=stage.seconds)
+            gathered = collect(model, written, len(written), stage.ranks, looped=looped, events=stage.log)
+        else:
+            gathered = collect(
+                model,
+                training_batches(run.recipe, train_folder, stage.ranks),
+                run.recipe.train.calibration_batches,
+                stage.ranks,
+                looped=looped,
+                events=stage.log,
+            )
         if stage.ranks.is_first:
             save_tensors(hessians, gathered, {"seed": str(run.seed)})
         stage.log.emit("done", seconds=stage.seconds)

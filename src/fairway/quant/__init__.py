@@ -3,6 +3,7 @@
 - ``plan``: which tensor gets which treatment, by role; none left over.
 - ``grid``: row steps, encode, decode (pure).
 - ``hessian``: observe the inputs of the linears, sum their outer products.
+- ``own_text``: text that the model writes itself, to calibrate on.
 - ``rotation``: seeded Hadamard rotations of those inputs; bake, fold back, or apply online.
 - ``gptq``: weight, Hessian and steps to integers (pure).
 - ``lqer``: low-rank corrections of the matrices that rounding hurt most.

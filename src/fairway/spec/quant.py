@@ -131,6 +131,38 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingText:
+    """Hessians are those of training batches, ``train.calibration_batches`` a rank."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["training"] = "training"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnText:
+    """Hessians are those of text that the model writes itself (#1019); all ranks share the rows."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["own"] = "own"
+    sequences: int = 64
+    tokens: int = 2048
+    """Of a row."""
+    batch: int = 8
+    """Rows that are written together."""
+    temperature: float = 0.8
+
+    def __post_init__(self) -> None:
+        """Refuse rows that fill no batch, and temperatures that are none."""
+        if self.tokens < 1 or self.batch < 1 or self.sequences < 1 or self.sequences % self.batch:
+            raise ValueError(
+                f"sequences ({self.sequences}) must be a multiple of batch ({self.batch}), and tokens at least 1,"
+                f" got {self.tokens}"
+            )
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoTriangles:
     """Q and O are stored as they are."""
 
@@ -160,6 +192,7 @@ class QuantSpec:
     kept: NoneKept | Kept = field(default_factory=NoneKept)
     correction: NoCorrection | Lqer = field(default_factory=NoCorrection)
     triangles: NoTriangles | Triangles = field(default_factory=NoTriangles)
+    calibration: TrainingText | OwnText = field(default_factory=TrainingText)
     rounding: Nearest | Gptq = field(default_factory=Gptq)
     rotation: NoRotation | Hadamard = field(default_factory=NoRotation)
     codec: CodecName = "smallest"
