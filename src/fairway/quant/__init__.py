@@ -11,7 +11,9 @@
 - ``packing``: tensors to streams of bytes and back (pure).
 - ``codecs``: bytes to fewer bytes and back, by name, bounded.
 - ``deflate``: zlib, for recipes that name it.
+- ``classes``: range coding with a model for each class of rows or columns.
 - ``artifact``: the file format: header, streams, digest.
+- ``streams``: the streams of any artifact, unpacked.
 - ``pipeline``: the order of all that, its gates and events.
 - ``describe``: what lies in an artifact, tensor by tensor.
 - ``forecast``: bytes of the artifact before anything is trained.

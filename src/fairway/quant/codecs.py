@@ -25,10 +25,10 @@ import zstandard
 from fairway.errors import ArtifactError
 from fairway.spec.quant import CodecName
 
-StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib"]
+StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib", "classes"]
 """Names that an artifact may hold."""
 
-STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib")
+STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib", "classes")
 """Of equally small ones of the first four ``smallest`` takes the first; the others are not of this file."""
 
 _RANGE_MANTISSA_BITS = (1, 2, 3, 4, 6, 8, 12, 20)

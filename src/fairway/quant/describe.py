@@ -1,15 +1,14 @@
 """What lies in an artifact, row by row: for ``fairway inspect`` and the report."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from fairway.quant.artifact import Artifact, read_artifact
-from fairway.quant.codecs import decompress
-from fairway.quant.deflate import inflated
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, value_bytes
+from fairway.quant.streams import raw_streams
 
 CONTAINER_ROLE = "container"
 """Role of the row that holds prefix, header and digest."""
@@ -37,15 +36,16 @@ class ArtifactRow:
 
 def describe(data: bytes) -> list[ArtifactRow]:
     """Rows in the artifact's order: tensors, steps, container; ``ArtifactError`` if the bytes are no artifact."""
+    return described(data, raw_streams(read_artifact(data)))
+
+
+def described(data: bytes, raws: Mapping[str, bytes]) -> list[ArtifactRow]:
+    """The same for whoever has the streams before compression at hand, as the writer of an artifact does."""
     artifact = read_artifact(data)
     rows: list[ArtifactRow] = []
     used = 0
     for stream in artifact.streams:
-        if stream.codec == "zlib":
-            raw = inflated(stream.payload, stream.raw_size, value_bytes(stream.name))
-        else:
-            size = stream.raw_size
-            raw = decompress(stream.codec, stream.payload, raw_size=size, value_bytes=value_bytes(stream.name))
+        raw = raws[stream.name]
         used += len(stream.payload)
         members = _described_members(artifact, stream.name)
         entropies = _described_entropies(raw, [member.count for member in members], value_bytes(stream.name))

@@ -1,6 +1,6 @@
 """Weights to an artifact and back, in order: gates, rotation, rounding, packing; and the other way round."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
 from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
+from fairway.quant.classes import classed, stream_shapes, unclassed
 from fairway.quant.codecs import compress, decompress
 from fairway.quant.deflate import deflated, inflated
-from fairway.quant.describe import describe
+from fairway.quant.describe import described
 from fairway.quant.gptq import gptq, relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import check_hessians
@@ -217,15 +218,19 @@ def pack(
     if isinstance(quant.correction, Lqer):
         tensors += factors
     streams = []
-    for stream, raw in to_streams(tensors, quantized).items():
+    raws = to_streams(tensors, quantized)
+    for stream, raw in raws.items():
         if quant.codec == "zlib":
             streams.append(StoredStream(stream, "zlib", deflated(raw, value_bytes(stream)), len(raw)))
+            continue
+        if quant.codec == "classes":
+            streams.append(_pipeline_classed(tensors, stream, raw))
             continue
         codec, payload = compress(quant.codec, raw, value_bytes=value_bytes(stream))
         streams.append(StoredStream(stream, codec, payload, len(raw)))
     data = write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
     if events is not None:
-        for row in describe(data):
+        for row in described(data, raws):
             events.emit(
                 "tensor",
                 name=row.name,
@@ -236,6 +241,16 @@ def pack(
                 entropy_bytes=row.entropy_bytes,
             )
     return data
+
+
+def _pipeline_classed(tensors: Sequence[StoredTensor], stream: str, raw: bytes) -> StoredStream:
+    """A stream by the range coder with classes of lines or without them, whichever is smaller."""
+    size = value_bytes(stream)
+    tried = [compress("range", raw, value_bytes=size)]
+    if size == 1:
+        tried.append(("classes", classed(raw, stream_shapes(tensors, stream))))
+    codec, payload = min(tried, key=lambda attempt: len(attempt[1]))
+    return StoredStream(stream, codec, payload, len(raw))
 
 
 def _pipeline_factors(named: Mapping[str, Tensor]) -> tuple[tuple[StoredTensor, ...], dict[str, Tensor]]:
@@ -251,6 +266,9 @@ def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
     for s in artifact.streams:
         if quant.codec == "zlib":
             streams[s.name] = inflated(s.payload, s.raw_size, value_bytes(s.name))
+            continue
+        if quant.codec == "classes" and s.codec == "classes":
+            streams[s.name] = unclassed(s.payload, stream_shapes(artifact.tensors, s.name))
             continue
         streams[s.name] = decompress(s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
     assert streams.keys() == raw_sizes(artifact.tensors).keys()

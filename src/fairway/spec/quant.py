@@ -5,7 +5,7 @@ from typing import Literal
 
 from fairway.spec.data import STRICT
 
-CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib"]
+CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib", "classes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

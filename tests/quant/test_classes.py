@@ -1,0 +1,90 @@
+"""Classes of rows or columns: what comes back, what they save, and what is refused."""
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairway.data.batches import Batch
+from fairway.errors import ArtifactError
+from fairway.quant.artifact import read_artifact
+from fairway.quant.classes import classed, unclassed
+from fairway.quant.codecs import compress
+from fairway.quant.describe import describe
+from fairway.quant.hessian import collect
+from fairway.quant.pipeline import pack, rotate_gptq, unpack
+from fairway.quant.streams import raw_streams
+from fairway.runtime.ranks import Ranks
+
+SHAPES = [(40, 60), (16, 24)]
+
+
+def symbols(spread: torch.Tensor, seed: int = 0) -> bytes:
+    """One matrix of Gaussian symbols as it lies in its stream, transposed; ``spread`` has its shape."""
+    noise = torch.randn(spread.shape, generator=torch.Generator().manual_seed(seed))
+    return (noise * spread).round().clamp(-31, 31).to(torch.int8).T.contiguous().numpy().tobytes()
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 999), spread=st.floats(0.0, 40.0))
+def test_what_was_packed_comes_back(seed, spread):
+    raw = b"".join(symbols(torch.full(shape, spread), seed) for shape in SHAPES)
+    payload = classed(raw, SHAPES)
+    assert unclassed(payload, SHAPES) == raw
+    assert classed(raw, SHAPES) == payload
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_lines_of_different_spread_are_packed_near_the_entropy_of_each(axis):
+    rows, columns = 512, 1024
+    line = torch.exp(torch.randn(rows if axis else columns, generator=torch.Generator().manual_seed(1)) * 0.6)
+    spread = 2.5 * (line[:, None].expand(rows, columns) if axis else line.expand(rows, columns))
+    raw = symbols(spread)
+    payload = classed(raw, [(rows, columns)])
+    assert payload[0] == axis
+    order_0 = len(compress("range", raw, value_bytes=1)[1])
+    # a Gaussian symbol of that spread has log2(spread sqrt(2 pi e)) bits, if the grid is not coarse or clamped
+    bound = float((spread * math.sqrt(2 * math.pi * math.e)).log2().sum()) / 8
+    assert 0.97 * bound < len(payload) < 0.35 * order_0 + 0.65 * bound
+    assert unclassed(payload, [(rows, columns)]) == raw
+
+
+def test_a_symbol_that_a_line_never_had_costs_no_more_than_the_line_says():
+    raw = symbols(torch.ones(8, 8)) + bytes([31]) + bytes(63)
+    assert unclassed(classed(raw, [(8, 8), (8, 8)]), [(8, 8), (8, 8)]) == raw
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32))
+def test_damage_is_refused_or_read_but_never_anything_else(seed):
+    draw = random.Random(seed)
+    raw = b"".join(symbols(torch.full(shape, 3.0)) for shape in SHAPES)
+    payload = bytearray(classed(raw, SHAPES))
+    del payload[len(payload) - draw.choice([0, 0, 1, 9, 2000]) :]
+    for _ in range(draw.randrange(4)):
+        if payload:
+            payload[draw.randrange(min(len(payload), draw.choice([12, 4000])))] ^= 1 << draw.randrange(8)
+    try:
+        assert len(unclassed(bytes(payload), SHAPES)) == len(raw)
+    except ArtifactError as error:
+        assert "\n" not in str(error)
+
+
+@torch.no_grad()
+def test_an_artifact_by_classes_holds_the_same_symbols_in_no_more_bytes(model, quant_spec):
+    tokens = torch.randint(2, 300, (1, 257), generator=torch.Generator().manual_seed(0))
+    alone = Ranks(rank=0, world=1, device=torch.device("cpu"))
+    hessians = collect(model, [Batch(tokens[:, :-1], tokens[:, 1:], None)], 1, alone, looped=True)
+    quantized = rotate_gptq(model, hessians, quant_spec)
+    plain, classes = (replace(quant_spec, codec=codec) for codec in ("range", "classes"))
+    before, after = pack(quantized, plain, {}), pack(quantized, classes, {})
+    sizes = [{s.name: len(s.payload) for s in read_artifact(data).streams} for data in (before, after)]
+    assert all(sizes[1][name] <= sizes[0][name] for name in sizes[0])
+    assert raw_streams(read_artifact(before)) == raw_streams(read_artifact(after))
+    states = unpack(before, plain)[0], unpack(after, classes)[0]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert sum(row.size_bytes for row in describe(after)) == len(after)
