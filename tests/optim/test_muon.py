@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fairway.kernels.polar import orthogonalize
+from fairway.kernels.polar import POLAR_EXPRESS, POLAR_QUINTIC, orthogonalize
 from fairway.optim.muon import Muon, normalise_rows, shape_factor
 from fairway.spec.optim import MuonSpec
 
@@ -44,14 +44,23 @@ def reference(
             u = torch.stack([row / max(float(row.norm()), 1e-7) for row in u])
         rows, columns = weight.shape
         weight = weight * (1 - spec.lr * scale * spec.weight_decay)
-        update = orthogonalize(u[None], spec.newton_schulz_steps)[0]
+        steps = spec.newton_schulz_steps
+        update = orthogonalize(
+            u[None], {"quintic": (POLAR_QUINTIC,) * steps, "express": POLAR_EXPRESS}[spec.polynomial]
+        )[0]
         weight = weight - spec.lr * scale * max(1.0, rows / columns) ** 0.5 * update
     return weight
 
 
+def test_polar_express_has_five_steps_at_most() -> None:
+    with pytest.raises(ValueError, match="newton_schulz_steps must be 5 at most"):
+        replace(SPEC, polynomial="express", newton_schulz_steps=6)
+
+
+@pytest.mark.parametrize("polynomial", ["quintic", "express"])
 @pytest.mark.parametrize("row_normalise", [True, False])
-def test_each_matrix_of_each_bank_steps_as_if_it_were_alone(row_normalise: bool) -> None:
-    spec = replace(SPEC, row_normalise=row_normalise)
+def test_each_matrix_of_each_bank_steps_as_if_it_were_alone(row_normalise: bool, polynomial: str) -> None:
+    spec = replace(SPEC, row_normalise=row_normalise, polynomial=polynomial)
     banks, muon = make(spec)
     initial = {name: bank.detach().clone() for name, bank in banks.items()}
     scales, steps = [1.0, 0.4, 0.2], [draw_gradients(seed) for seed in (1, 2, 3)]

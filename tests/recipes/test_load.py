@@ -126,7 +126,7 @@ def test_unset_brings_the_default_back(write):
         ),
         (
             '[train]\nbatching = "paked"\n',
-            'recipe wide: train.batching must be one of packed, contiguous, got "paked"'
+            'recipe wide: train.batching must be one of packed, contiguous, shuffled, strided, got "paked"'
             ' (set by wide, was "packed" in baseline)',
         ),
         (

@@ -25,7 +25,7 @@ def test_a_near_miss_of_a_name_gets_a_suggestion():
 
 
 def test_a_far_miss_of_a_name_gets_the_list():
-    with pytest.raises(RecipeError, match="no recipe is named 'zzz' .*; there are ar-gptq, baseline, "):
+    with pytest.raises(RecipeError, match="no recipe is named 'zzz' .*; there are ar-gptq, ar-gptq-lawa, baseline, "):
         find_recipe("zzz")
 
 

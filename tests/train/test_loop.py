@@ -10,6 +10,7 @@ from torch import Tensor
 from fairway.data.batches import Batch
 from fairway.errors import GateError, RecipeError
 from fairway.spec.model import NoLoops
+from fairway.spec.optim import EmaAverage, LawaAverage, SwaAverage
 from fairway.spec.train import LateReplay
 from fairway.train.step import Stepper
 
@@ -178,3 +179,33 @@ def test_a_batch_that_the_processes_cannot_share_evenly_is_refused(world: Any) -
     world.ranks = replace(world.ranks, world=3)
     with pytest.raises(RecipeError, match=r"batch_tokens \(128\) must be a multiple of .* \(64 \* 3\)"):
         world.run()
+
+
+def test_training_ends_with_the_mean_of_snapshots_where_the_recipe_says_so(world):
+    spec = replace(world.train, steps=6)
+    averaged = {}
+    for averaging in (EmaAverage(), SwaAverage(every=1, below_scale=0.3), LawaAverage(every=2, keep=1)):
+        optim = replace(world.optim, averaging=averaging, ema_decay=0.0)
+        averaged[averaging.kind] = world.run(spec, optim)
+    plain = averaged["ema"]  # with decay 0, the last weights
+    assert [one["snapshots"] for one in averaged["swa"].of("average")] == [1] and not plain.of("average")
+    # The multiplier falls by 1/4.5 a step over the last three quarters: only the last step is below 0.3.
+    assert averaged["swa"].same_weights(plain) and averaged["lawa"].same_weights(plain)
+    two = world.run(spec, replace(world.optim, averaging=SwaAverage(every=1, below_scale=0.5), ema_decay=0.0))
+    assert [one["snapshots"] for one in two.of("average")] == [2] and not two.same_weights(plain)
+
+
+def test_replay_without_a_running_average_is_refused(world):
+    spec = replace(world.train, replay=LateReplay())
+    with pytest.raises(RecipeError, match="train.replay needs optim.averaging ema"):
+        world.run(spec, replace(world.optim, averaging=SwaAverage()))
+
+
+def test_prefetching_changes_nothing_but_who_reads(world):
+    spec = replace(world.train, warmup_steps=1)
+    assert world.run(spec).same_weights(world.run(replace(spec, prefetch=2)))
+
+
+def test_a_decline_in_steps_is_what_the_log_shows(world):
+    outcome = world.run(replace(world.train, steps=6, log_every=1), replace(world.optim, warmdown_steps=2))
+    assert [entry["lr_scale"] for entry in outcome.of("step")] == pytest.approx([1.0] * 5 + [0.5])

@@ -62,16 +62,23 @@ def launch(shards: list[Path], folder: Path, world: int, *modes: str) -> None:
 @pytest.fixture(scope="module")
 def folder_of_two(shards: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two") / "results"
-    launch(shards, folder, 2, "steps", "clock")
+    launch(shards, folder, 2, "steps", "clock", "round_robin", "sharded")
     return folder
 
 
+@pytest.fixture(scope="module")
+def folder_of_one(shards: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one") / "results"
+    launch(shards, folder, 1, "steps", "round_robin", "sharded")
+    return folder
+
+
+@pytest.mark.parametrize("mode", ["steps", "round_robin", "sharded"])
 def test_two_processes_end_with_the_weights_of_one_with_accumulation(
-    shards: list[Path], folder_of_two: Path, tmp_path: Path
+    folder_of_one: Path, folder_of_two: Path, mode: str
 ) -> None:
-    launch(shards, tmp_path / "one", 1, "steps")
-    alone = ended(tmp_path / "one", "steps", 0)
-    pair = [ended(folder_of_two, "steps", rank) for rank in (0, 1)]
+    alone = ended(folder_of_one, "steps", 0)
+    pair = [ended(folder_of_two, mode, rank) for rank in (0, 1)]
     assert alone.column("start", "world", "micro_steps") == [[1, 2]]
     for one_of_two in pair:
         assert one_of_two.column("start", "world", "micro_steps") == [[2, 1]]
@@ -83,6 +90,13 @@ def test_two_processes_end_with_the_weights_of_one_with_accumulation(
         seen, expected = (run.column("step", "loss_nats", "grad_norm", "tokens") for run in (one_of_two, alone))
         torch.testing.assert_close(torch.tensor(seen), torch.tensor(expected), rtol=1e-4, atol=1e-5)
         assert min(norm for _, norm, _ in seen) > 0.05  # else the clip would have been idle
+
+
+@pytest.mark.parametrize("mode", ["round_robin", "sharded"])
+def test_on_one_process_every_engine_makes_the_same_step(folder_of_one: Path, mode: str) -> None:
+    plain, shared = ended(folder_of_one, "steps", 0), ended(folder_of_one, mode, 0)
+    for name, weight in shared.weights.items():
+        torch.testing.assert_close(weight, plain.weights[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_ranks_with_skewed_clocks_stop_at_the_same_step_with_the_same_weights(folder_of_two: Path) -> None:

@@ -1,6 +1,7 @@
 """One process of a run on 127.0.0.1, or a run by itself; ``test_ranks`` compares what they end with.
 
-Arguments: folder of the shards, folder for results, then one or more of ``steps`` and ``clock``.
+Arguments: folder of the shards, folder for results, then one or more of ``steps``, ``clock``, ``round_robin`` and
+``sharded``; the last two are ``steps`` with that engine of Muon.
 """
 
 import json
@@ -23,7 +24,7 @@ from fairway.train.loop import train
 
 MODEL = ModelSpec(
     vocab_size=32,
-    layers=4,
+    layers=5,  # odd, so that two ranks cannot share banks of one matrix a layer without padding
     width=16,
     heads=2,
     kv_heads=1,
@@ -69,11 +70,12 @@ def run(ranks: Ranks, shards: Path, results: Path, mode: str) -> None:
     model = Gpt(MODEL)
     initialise(model, seed=ranks.rank)
     batches = packed_batches(sorted(shards.glob("*.bin")), tokens=64, context=16, rank=ranks.rank, world=ranks.world)
-    spec = STEPS if mode == "steps" else CLOCK
-    clocks = {} if mode == "steps" else {"clock": SkewedClock(ranks.rank)}
+    spec = CLOCK if mode == "clock" else STEPS
+    clocks = {"clock": SkewedClock(ranks.rank)} if mode == "clock" else {}
+    optim = OPTIM if mode in ("steps", "clock") else replace(OPTIM, muon=MuonSpec(engine=mode))
     end = results / f"{mode}-rank{ranks.rank}"
     with EventLog(end.with_suffix(".jsonl"), stage="train") as log:
-        result = train(model, spec, OPTIM, batches, ranks, log, loops=MODEL.loops, **clocks)
+        result = train(model, spec, optim, batches, ranks, log, loops=MODEL.loops, **clocks)
     save_model(end.with_suffix(".safetensors"), model, {})
     end.with_suffix(".json").write_text(json.dumps([result.steps, result.reason, result.replay_steps]))
 

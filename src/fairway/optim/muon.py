@@ -1,6 +1,7 @@
 """Muon: momentum whose singular values are set to about one (Jordan et al. 2024), batched over banks of matrices.
 
-Every rank holds the same reduced gradients and makes the same step; nothing is communicated here.
+Every rank holds the same reduced gradients and makes the same step; nothing is communicated here. ``optim.shares``
+divides the work among ranks.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fairway.kernels.polar import orthogonalize
+from fairway.kernels.polar import POLAR_EXPRESS, POLAR_QUINTIC, orthogonalize
 from fairway.spec.optim import MuonSpec
 
 _MUON_ROW_EPS = 1e-7
@@ -52,7 +53,9 @@ class Muon:
         for bank, direction in zip(self._banks, directions, strict=True):
             if self._spec.row_normalise:
                 direction = normalise_rows(direction)
-            update = orthogonalize(direction, self._spec.newton_schulz_steps)
+            steps = self._spec.newton_schulz_steps
+            polynomials = POLAR_EXPRESS[:steps] if self._spec.polynomial == "express" else (POLAR_QUINTIC,) * steps
+            update = orthogonalize(direction, polynomials)
             bank.add_(update, alpha=-rate * shape_factor(bank.shape[-2], bank.shape[-1]))
 
     def reset(self) -> None:

@@ -16,13 +16,14 @@ from fairway.data.batches import Batch, TokenBatches
 from fairway.data.prefetch import Prefetched
 from fairway.errors import GateError, RecipeError
 from fairway.model.gpt import Gpt
+from fairway.optim.average import Snapshots
 from fairway.optim.ema import Ema
-from fairway.optim.schedule import rate_scale
+from fairway.optim.schedule import rate_scale, stepped_rate_scale
 from fairway.runtime.clock import Budget, Stopwatch
 from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks
 from fairway.spec.model import Loops, NoLoops
-from fairway.spec.optim import OptimSpec
+from fairway.spec.optim import EmaAverage, OptimSpec
 from fairway.spec.train import LateReplay, TrainSpec
 from fairway.train.step import LossFn, Stepper
 
@@ -92,7 +93,7 @@ class Training:
     stepper: Stepper
     loss_fns: dict[bool, LossFn]
     """By loop state."""
-    ema: Ema
+    ema: Ema | Snapshots
     batches: TokenBatches | Prefetched
     micro_steps: int
     """Micro-batches of one rank in one step."""
@@ -137,6 +138,8 @@ def train(
     maximum over ranks (recipes C.4). Warm-up leaves no trace. A loss that is not finite is a ``GateError``.
     """
     began = time.perf_counter()
+    if not isinstance(optim.averaging, EmaAverage) and isinstance(spec.replay, LateReplay):
+        raise RecipeError(f"train.replay needs optim.averaging ema, for {optim.averaging.kind} would not see it")
     micro_steps = _micro_steps(spec, ranks)
     ranks.broadcast_(list(model.parameters()))
     stepper = Stepper(model, optim, ranks)
@@ -146,7 +149,9 @@ def train(
         loops=loops,
         stepper=stepper,
         loss_fns=_loss_functions(model, spec, loops),
-        ema=Ema(stepper.parameters, optim.ema_decay),
+        ema=Ema(stepper.parameters, optim.ema_decay)
+        if isinstance(optim.averaging, EmaAverage)
+        else Snapshots(stepper.parameters, optim.averaging),
         batches=Prefetched(batches, ahead=spec.prefetch, pin=ranks.device.type == "cuda") if spec.prefetch else batches,
         micro_steps=micro_steps,
         ranks=ranks,
@@ -171,6 +176,9 @@ def train(
     run.watch.start()
     now, looped, reason, loss_nats = run_loop(run)
     replay_steps = replay_late(run, spec.replay, now, looped) if isinstance(spec.replay, LateReplay) else 0
+    if not isinstance(optim.averaging, EmaAverage):
+        assert isinstance(run.ema, Snapshots)
+        events.emit("average", kind=optim.averaging.kind, snapshots=run.ema.taken)
     run.ema.load_into_weights()
     ranks.barrier()
     train_s = run.elapsed_s()
@@ -237,11 +245,17 @@ def run_loop(run: Training) -> tuple[_Progress, bool, StopReason, float]:
         if isinstance(run.loops, Loops) and not looped and share >= run.loops.start_fraction:
             looped = True
             run.events.emit("loops_on", step=now.steps, fraction=share, train_s=now.elapsed_s)
-        lr_scale = rate_scale(share, run.optim)
+        if run.optim.warmdown_steps:
+            lr_scale = stepped_rate_scale(share, now.steps, run.optim)
+        else:
+            lr_scale = rate_scale(share, run.optim)
         micro_batches = run.next_step()
         if lr_scale < keep_below:
             run.kept.append(micro_batches)
         loss, norm = run.step(micro_batches, looped=looped, lr_scale=lr_scale, momentum_step=now.steps)
+        if not isinstance(run.optim.averaging, EmaAverage):
+            assert isinstance(run.ema, Snapshots)
+            run.ema.look(now.steps + 1, lr_scale)
         run.ema.update()
         pace.wait()
         now.advance(run.elapsed_s())

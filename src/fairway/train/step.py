@@ -11,6 +11,7 @@ from fairway.optim.adam import Adam
 from fairway.optim.groups import split_parameters
 from fairway.optim.muon import Muon
 from fairway.optim.schedule import momentum_at
+from fairway.optim.shares import RoundRobinMuon, ShardedMuon, norm_over_ranks
 from fairway.runtime.ranks import Ranks
 from fairway.spec.optim import OptimSpec
 
@@ -26,12 +27,21 @@ class Stepper:
         self.parameters = groups.all()
         self._spec = spec
         self._ranks = ranks
-        self._muon = Muon(groups.matrices, spec.muon)
+        self._muon: Muon | RoundRobinMuon | ShardedMuon = (
+            Muon(groups.matrices, spec.muon)
+            if spec.muon.engine == "replicated"
+            else RoundRobinMuon(groups.matrices, spec.muon, ranks)
+            if spec.muon.engine == "round_robin"
+            else ShardedMuon(groups.matrices, spec.muon, ranks)
+        )
         self._adam = Adam(groups, spec.adam)
         for parameter in self.parameters.values():
             # Gradients stay allocated: a parameter that this forward leaves out has a zero one on every rank.
             parameter.grad = torch.zeros_like(parameter)
         self._gradients = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
+        if spec.muon.engine == "sharded":
+            whole = {**groups.embedding, **groups.control}
+            self._whole = [parameter.grad for parameter in whole.values() if parameter.grad is not None]
 
     def step(
         self, loss_fn: LossFn, micro_batches: Sequence[Batch], *, lr_scale: float, momentum_step: int
@@ -48,10 +58,19 @@ class Stepper:
             loss = loss_fn(batch) / len(micro_batches)
             loss.backward()
             losses.append(loss.detach())
-        self._ranks.mean_(self._gradients)
-        norm = torch.nn.utils.get_total_norm(self._gradients)
+        gradients = self._gradients
+        if self._spec.muon.engine == "sharded":
+            assert isinstance(self._muon, ShardedMuon)
+            self._muon.start_reduce()
+            self._ranks.mean_(self._whole)
+            shared = self._muon.finish_reduce()
+            norm = norm_over_ranks(shared, self._whole, self._ranks)
+            gradients = [*shared, *self._whole]
+        else:
+            self._ranks.mean_(gradients)
+            norm = torch.nn.utils.get_total_norm(gradients)
         if self._spec.grad_clip > 0.0:
-            torch._foreach_mul_(self._gradients, (self._spec.grad_clip / norm.clamp_min(1e-12)).clamp_max(1.0))
+            torch._foreach_mul_(gradients, (self._spec.grad_clip / norm.clamp_min(1e-12)).clamp_max(1.0))
         self._muon.step(lr_scale=lr_scale, momentum=momentum_at(momentum_step, self._spec.muon))
         self._adam.step(lr_scale=lr_scale)
         return torch.stack(losses).sum(), norm
