@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 STAGES = ["train", "calibrate", "rotate_gptq", "compress", "evaluate", "evaluate_float", "verify"]
 RULES = ["resolve_recipe", "describe_data", "fetch_data", "bundle", *STAGES, "record", "figures"]
+TOGETHER = ("train", "calibrate", "evaluate", "evaluate_float")
 BUNDLED = {name: name for name in STAGES if name != "verify"} | {"evaluate_float": "float"}
 """Rules that run the file that ships, and what it calls them."""
 
@@ -63,8 +64,8 @@ def test_every_rule_is_one_command_with_log_benchmark_and_threads():
         verb = re.split("_", name)[0]
         due = f"fairway { {'resolve': 'recipe resolve', 'describe': 'recipe resolve'}.get(verb, verb) } "
         if name in BUNDLED:
-            due = f"python {{input.code}} --stage {BUNDLED[name]} "
-        assert f'"{due}' in shell and len(re.findall(r"\bfairway |\bpython ", shell)) == 1, name
+            due = f"{'{PROCESSES}' if name in TOGETHER else 'python'} {{input.code}} --stage {BUNDLED[name]} "
+        assert f'"{due}' in shell and len(re.findall(r"\bfairway |\bpython |{PROCESSES} ", shell)) == 1, name
 
 
 def test_every_stage_on_tensors_is_told_where_the_file_that_ran_lies_and_nothing_of_the_recipe():
@@ -79,6 +80,22 @@ def test_stages_on_tensors_take_the_configured_graphics_cards():
     texts = rule_texts()
     for name in ("train", "calibrate", "rotate_gptq", "evaluate", "evaluate_float"):
         assert 'gpus=config["gpus"]' in texts[name], name
+
+
+@pytest.mark.parametrize(
+    ("gpus", "started"), [(0, "python"), (1, "python"), (2, "torchrun --standalone --nproc-per-node=2")]
+)
+def test_stages_of_all_ranks_get_a_process_a_card_and_the_others_one(snakemake, gpus, started):
+    result = snakemake("-n", "--printshellcmds", "results/tiny/seed42/score.json", "--config", f"gpus={gpus}")
+    assert result.returncode == 0, result.stdout
+    commands = re.findall(r"Shell command: (.*?) \S*train_gpt.py --stage (\w+)", result.stdout)
+    assert {stage: how for how, stage in commands} == {
+        "train": started,
+        "calibrate": started,
+        "rotate_gptq": "python",
+        "compress": "python",
+        "evaluate": started,
+    }
 
 
 def test_evaluation_of_the_artifact_sees_neither_training_shards_nor_the_checkpoint(snakemake):

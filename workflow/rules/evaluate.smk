@@ -17,7 +17,7 @@ rule evaluate:
     resources:
         gpus=config["gpus"],
     shell:
-        "python {input.code} --stage evaluate --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
+        "{PROCESSES} {input.code} --stage evaluate --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --artifact {input.artifact} -o {output.score} --ledger {output.ledger} --events {output.events} > {log} 2>&1"
 
 
@@ -38,5 +38,5 @@ rule evaluate_float:
     resources:
         gpus=config["gpus"],
     shell:
-        "python {input.code} --stage float --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
+        "{PROCESSES} {input.code} --stage float --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.score} --events {output.events} > {log} 2>&1"

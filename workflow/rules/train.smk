@@ -13,7 +13,7 @@ rule train:
     resources:
         gpus=config["gpus"],
     shell:
-        "python {input.code} --stage train --data {input.train} --seed {wildcards.seed}"
+        "{PROCESSES} {input.code} --stage train --data {input.train} --seed {wildcards.seed}"
         " -o {output.checkpoint} --events {output.events} > {log} 2>&1"
 
 
@@ -33,5 +33,5 @@ rule calibrate:
     resources:
         gpus=config["gpus"],
     shell:
-        "python {input.code} --stage calibrate --data {input.train} --seed {wildcards.seed}"
+        "{PROCESSES} {input.code} --stage calibrate --data {input.train} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.hessians} --events {output.events} > {log} 2>&1"
