@@ -15,7 +15,11 @@ PACKAGE = [os.path.relpath(path) for path in bundle_sources()]
 
 # Stages that all ranks take part in get a process a card; `launch` sends all but the first home where a recipe's
 # evaluation is not shared.
-PROCESSES = "python" if config["gpus"] < 2 else f"torchrun --standalone --nproc-per-node={config['gpus']}"
+PROCESSES = (
+    "python"
+    if config["gpus"] < 2
+    else f"torchrun --standalone --nproc-per-node={config['gpus']}"
+)
 
 
 wildcard_constraints:
