@@ -244,9 +244,9 @@ def pack(
 
 
 def _pipeline_classed(tensors: Sequence[StoredTensor], stream: str, raw: bytes) -> StoredStream:
-    """A stream by the range coder with classes of lines or without them, whichever is smaller."""
+    """A stream by the range coder with classes of lines or without them, or by brotli, whichever is smallest."""
     size = value_bytes(stream)
-    tried = [compress("range", raw, value_bytes=size)]
+    tried = [compress("range", raw, value_bytes=size), compress("brotli", raw, value_bytes=size)]
     if size == 1:
         tried.append(("classes", classed(raw, stream_shapes(tensors, stream))))
     codec, payload = min(tried, key=lambda attempt: len(attempt[1]))
