@@ -28,6 +28,37 @@ class LateReplay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoRounding:
+    """Training multiplies with the weights as they are."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateRounding:
+    """While the rate is low, the forward multiplies with rounded matrices and the gradient passes through (C.6).
+
+    In the records that have it, compilation had fixed the switch beforehand and nothing was rounded (#315, #1019).
+    """
+
+    __pydantic_config__ = STRICT
+    kind: Literal["late"] = "late"
+    below_scale: float = 0.15
+    """On from the first step whose rate multiplier is below this."""
+    bits: int = 6
+    scale_floor: float = 0.0
+    """Least step of a row's grid."""
+
+    def __post_init__(self) -> None:
+        """Refuse grids that have no levels."""
+        if not 2 <= self.bits <= 8:
+            raise ValueError(f"bits must be 2..8, got {self.bits}")
+        if self.scale_floor < 0.0:
+            raise ValueError(f"scale_floor must be 0 or more, got {self.scale_floor}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSpec:
     """How much is learned from, and for how long."""
 
@@ -59,6 +90,7 @@ class TrainSpec:
     """Micro-batches of training tokens for the Hessians."""
     log_every: int = 50
     replay: NoReplay | LateReplay = field(default_factory=NoReplay)
+    rounding: NoRounding | LateRounding = field(default_factory=NoRounding)
 
     def __post_init__(self) -> None:
         """Refuse batches that do not divide and reserves larger than the budget."""

@@ -24,11 +24,13 @@ from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks
 from fairway.spec.model import Loops, NoLoops
 from fairway.spec.optim import EmaAverage, OptimSpec
-from fairway.spec.train import LateReplay, TrainSpec
+from fairway.spec.train import LateReplay, LateRounding, NoRounding, TrainSpec
+from fairway.train.rounding import RoundedLoss
 from fairway.train.step import LossFn, Stepper
 
 StopReason = Literal["steps", "clock"]
 
+_ROUNDED = 2
 # Bounds of packed rows come padded to a multiple of 64; these lengths are compiled before the clock starts.
 _WARMUP_BOUND_LENGTHS = (64, 128, 192, 256)
 
@@ -91,8 +93,8 @@ class Training:
     optim: OptimSpec
     loops: NoLoops | Loops
     stepper: Stepper
-    loss_fns: dict[bool, LossFn]
-    """By loop state."""
+    loss_fns: dict[int, LossFn]
+    """By loop state (0 or 1), and by 2 more those with rounded matrices, which take the place of the others."""
     ema: Ema | Snapshots
     batches: TokenBatches | Prefetched
     micro_steps: int
@@ -109,7 +111,7 @@ class Training:
         return [next(self.batches) for _ in range(self.micro_steps)]
 
     def step(
-        self, micro_batches: list[Batch], *, looped: bool, lr_scale: float, momentum_step: int
+        self, micro_batches: list[Batch], *, looped: int, lr_scale: float, momentum_step: int
     ) -> tuple[Tensor, Tensor]:
         """Move the weights once; loss and gradient norm as ``Stepper.step`` returns them."""
         on_device = [batch.to(self.ranks.device) for batch in micro_batches]
@@ -148,7 +150,9 @@ def train(
         optim=optim,
         loops=loops,
         stepper=stepper,
-        loss_fns=_loss_functions(model, spec, loops),
+        loss_fns=_loss_functions(model, spec, loops)
+        if isinstance(spec.rounding, NoRounding)
+        else _with_rounded(_loss_functions(model, spec, loops), RoundedLoss(model, spec.rounding), spec, loops),
         ema=Ema(stepper.parameters, optim.ema_decay)
         if isinstance(optim.averaging, EmaAverage)
         else Snapshots(stepper.parameters, optim.averaging),
@@ -249,6 +253,10 @@ def run_loop(run: Training) -> tuple[_Progress, bool, StopReason, float]:
             lr_scale = stepped_rate_scale(share, now.steps, run.optim)
         else:
             lr_scale = rate_scale(share, run.optim)
+        if isinstance(run.spec.rounding, LateRounding) and lr_scale < run.spec.rounding.below_scale:
+            if run.loss_fns[0] is not run.loss_fns[_ROUNDED]:
+                run.events.emit("rounding_on", step=now.steps, lr_scale=lr_scale, train_s=now.elapsed_s)
+            run.loss_fns.update({key: fn for key in (0, 1) if (fn := run.loss_fns.get(key + _ROUNDED))})
         micro_batches = run.next_step()
         if lr_scale < keep_below:
             run.kept.append(micro_batches)
@@ -312,7 +320,7 @@ def _micro_steps(spec: TrainSpec, ranks: Ranks) -> int:
     return micro_steps
 
 
-def _loss_functions(model: Gpt, spec: TrainSpec, loops: NoLoops | Loops) -> dict[bool, LossFn]:
+def _loss_functions(model: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops) -> dict[int, LossFn]:
     """One function a loop state, each compiled by itself where the recipe says so: no graph holds a branch."""
 
     def plain(inputs: Tensor, targets: Tensor, cu_seqlens: Tensor | None, max_len: int) -> Tensor:
@@ -332,10 +340,17 @@ def _loss_functions(model: Gpt, spec: TrainSpec, loops: NoLoops | Loops) -> dict
 
         return loss_fn
 
-    functions = {False: on_batch(plain)}
+    functions = {0: on_batch(plain)}
     if isinstance(loops, Loops):
-        functions[True] = on_batch(looped)
+        functions[1] = on_batch(looped)
     return functions
+
+
+def _with_rounded(
+    plain: dict[int, LossFn], rounded: RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops
+) -> dict[int, LossFn]:
+    others = _loss_functions(rounded, spec, loops)
+    return plain | {key + _ROUNDED: others[key] for key in others}
 
 
 def _with_longer_bounds(batch: Batch) -> list[Batch]:
