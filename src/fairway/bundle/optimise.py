@@ -737,3 +737,7 @@ def _forget_parameter_names(tree: ast.Module) -> None:
                 free += 1
             arguments.posonlyargs = [*arguments.posonlyargs, *arguments.args[:free]]
             arguments.args = arguments.args[free:]
+    keywords = {each.arg for each in ast.walk(tree) if isinstance(each, ast.keyword)}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Lambda) and not keywords & {arg.arg for arg in each.args.args}:
+            each.args.posonlyargs, each.args.args = [*each.args.posonlyargs, *each.args.args], []

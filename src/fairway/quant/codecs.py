@@ -22,7 +22,7 @@ import constriction
 import numpy as np
 import zstandard
 
-from fairway.errors import ArtifactError
+from fairway.errors import MalformedError
 from fairway.spec.quant import CodecName
 
 StoredCodec = Literal["range", "brotli", "zstd", "lzma"]
@@ -58,7 +58,7 @@ def decompress(codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes
     """
     if raw_size == 0:
         if payload:
-            raise ArtifactError(f"{codec} payload of an empty stream must be empty, got {len(payload)} bytes")
+            raise MalformedError(f"{codec} payload of an empty stream must be empty, got {len(payload)} bytes")
         return b""
     try:
         if codec == "range":
@@ -71,9 +71,9 @@ def decompress(codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes
             planes = _lzma_decoded(payload, raw_size)
     # constriction reports symbols that its model cannot have produced as an AssertionError
     except (AssertionError, ValueError, IndexError, brotli.error, zstandard.ZstdError, lzma.LZMAError) as error:
-        raise ArtifactError(f"{codec} payload of {len(payload)} bytes is damaged: {error}") from error
+        raise MalformedError(f"{codec} payload of {len(payload)} bytes is damaged: {error}") from error
     if len(planes) != raw_size:
-        raise ArtifactError(f"{codec} payload must hold {raw_size} bytes, got {len(planes)}")
+        raise MalformedError(f"{codec} payload must hold {raw_size} bytes, got {len(planes)}")
     return _codec_interleave(planes, value_bytes)
 
 
@@ -109,14 +109,14 @@ def _brotli_decoded(payload: bytes, raw_size: int) -> bytes:
     decoder = brotli.Decompressor()
     planes: bytes = decoder.process(payload, output_buffer_limit=raw_size + 1)
     if not decoder.is_finished():
-        raise ArtifactError(f"brotli payload of {len(payload)} bytes does not end after {raw_size} bytes")
+        raise MalformedError(f"brotli payload of {len(payload)} bytes does not end after {raw_size} bytes")
     return planes
 
 
 def _zstd_decoded(payload: bytes, raw_size: int) -> bytes:
     # A frame that tells its size would have so much allocated; we never write such a frame.
     if zstandard.get_frame_parameters(payload).content_size != zstandard.CONTENTSIZE_UNKNOWN:
-        raise ArtifactError("zstd payload names its own size, which this format does not allow")
+        raise MalformedError("zstd payload names its own size, which this format does not allow")
     window = max(1 << 10, 1 << (raw_size - 1).bit_length())
     decoder = zstandard.ZstdDecompressor(max_window_size=window)
     return decoder.decompress(payload, max_output_size=raw_size, allow_extra_data=False)
@@ -132,7 +132,7 @@ def _lzma_decoded(payload: bytes, raw_size: int) -> bytes:
     decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_lzma_filters(raw_size))
     planes = decoder.decompress(payload, max_length=raw_size + 1)
     if not decoder.eof or decoder.unused_data:
-        raise ArtifactError(f"lzma payload of {len(payload)} bytes does not end after {raw_size} bytes")
+        raise MalformedError(f"lzma payload of {len(payload)} bytes does not end after {raw_size} bytes")
     return planes
 
 
@@ -182,25 +182,25 @@ def _range_plane_encoded(plane: _CodecBytes, flip: int) -> bytes:
 
 def _range_plane_decoded(piece: memoryview, values: int, flip: int) -> bytes:
     if len(piece) == 0:
-        raise ArtifactError("range payload ends before its last plane")
+        raise MalformedError("range payload ends before its last plane")
     if piece[0] == _RANGE_STORED:
         if len(piece) - 1 != values:
-            raise ArtifactError(f"stored plane must have {values} bytes, got {len(piece) - 1}")
+            raise MalformedError(f"stored plane must have {values} bytes, got {len(piece) - 1}")
         return bytes(piece[1:])
     if piece[0] != _RANGE_CODED:
-        raise ArtifactError(f"mode of a plane must be {_RANGE_STORED} or {_RANGE_CODED}, got {piece[0]}")
+        raise MalformedError(f"mode of a plane must be {_RANGE_STORED} or {_RANGE_CODED}, got {piece[0]}")
     mantissa_bits, first, more = piece[1], piece[2], piece[3]
     if mantissa_bits not in _RANGE_MANTISSA_BITS or first + more > 255:
-        raise ArtifactError(f"range table is damaged: {mantissa_bits} mantissa bits, symbols {first}..{first + more}")
+        raise MalformedError(f"range table is damaged: {mantissa_bits} mantissa bits, symbols {first}..{first + more}")
     codes, rest = [], piece[4:]
     for _ in range(more + 1):
         code, rest = _read_leb128(rest)
         codes.append(code)
     if len(rest) % 4:
-        raise ArtifactError(f"range coder's words must be 4 bytes each, got {len(rest)} bytes")
+        raise MalformedError(f"range coder's words must be 4 bytes each, got {len(rest)} bytes")
     if more == 0:
         if len(rest):
-            raise ArtifactError(f"a plane of one symbol needs no words, got {len(rest)} bytes")
+            raise MalformedError(f"a plane of one symbol needs no words, got {len(rest)} bytes")
         return bytes([first ^ flip]) * values
     model = _range_model(np.array(codes, np.int64), mantissa_bits)
     words = np.frombuffer(rest, "<u4").astype(np.uint32)
@@ -214,17 +214,17 @@ def _range_plane_decoded(piece: memoryview, values: int, flip: int) -> bytes:
         encoder.encode(symbols, model)
     # the decoder reads on past the end and stops early without complaint; encoding again costs little and proves both
     if not np.array_equal(encoder.get_compressed(), words):
-        raise ArtifactError(f"range payload is not that of {values} values")
+        raise MalformedError(f"range payload is not that of {values} values")
     return ((plane + np.uint8(first)) ^ np.uint8(flip)).tobytes()
 
 
 def _range_model(codes: _CodecCounts, mantissa_bits: int) -> Any:
     """The categorical model of a table; symbols that never occur get the least probability that the coder has."""
     if int(codes.max()) >> mantissa_bits > _RANGE_EXPONENT_CAP:
-        raise ArtifactError(f"a count of a range table must be below 2**{_RANGE_EXPONENT_CAP + mantissa_bits}")
+        raise MalformedError(f"a count of a range table must be below 2**{_RANGE_EXPONENT_CAP + mantissa_bits}")
     counts = _range_counts(codes, mantissa_bits)
     if not counts.any():
-        raise ArtifactError("a range table must have a count above zero")
+        raise MalformedError("a range table must have a count above zero")
     return constriction.stream.model.Categorical(counts.astype(np.float64), perfect=False)
 
 
@@ -268,4 +268,4 @@ def _read_leb128(data: memoryview) -> tuple[int, memoryview]:
         number |= (digit & 0x7F) << (7 * place)
         if digit < 0x80:
             return number, data[place + 1 :]
-    raise ArtifactError("a number of a range payload does not end")
+    raise MalformedError("a number of a range payload does not end")

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fairway.errors import ArtifactError, GateError
+from fairway.errors import GateError, MalformedError
 from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
@@ -197,17 +197,20 @@ def restore_quantized(artifact: Artifact) -> QuantizedModel:
     assert streams.keys() == raw_sizes(artifact.tensors).keys()
     quantized = from_streams(artifact.tensors, streams)
     for tensor in artifact.tensors:
-        if tensor.is_kept:
-            if not bool(quantized.kept[tensor.name].isfinite().all()):
-                raise ArtifactError(f"tensor {tensor.name} of the artifact holds a value that is not finite")
-            continue
-        steps, symbols = quantized.steps[tensor.name], quantized.symbols[tensor.name]
-        if not bool((steps.isfinite() & (steps > 0)).all()):
-            raise ArtifactError(f"tensor {tensor.name} of the artifact has a step that is not finite and positive")
-        largest = largest_symbol(tensor.bits)
-        if int(symbols.max()) > largest or int(symbols.min()) < -largest:
-            raise ArtifactError(f"tensor {tensor.name} of the artifact has symbols beyond +-{largest}")
+        if not _pipeline_is_sound(tensor, quantized):
+            raise MalformedError(
+                f"tensor {tensor.name} of the artifact holds values that its {tensor.bits} bits do not"
+            )
     return quantized
+
+
+def _pipeline_is_sound(tensor: StoredTensor, quantized: QuantizedModel) -> bool:
+    """Whether what is kept is finite, steps are finite and positive, and symbols lie on the grid."""
+    if tensor.is_kept:
+        return bool(quantized.kept[tensor.name].isfinite().all())
+    steps, symbols = quantized.steps[tensor.name], quantized.symbols[tensor.name]
+    is_on_grid = -int(symbols.min()) <= largest_symbol(tensor.bits) >= int(symbols.max())
+    return is_on_grid and bool((steps.isfinite() & (steps > 0)).all())
 
 
 def unpack(data: bytes, *, fold: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:

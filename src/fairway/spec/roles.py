@@ -67,6 +67,11 @@ def split_matrix_name(name: str) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
+def is_named(name: str) -> bool:
+    """Whether a tensor outside its bank may be called so."""
+    return name == "embedding" or name in _CONTROL_NAMES or _MATRIX_NAME.fullmatch(name) is not None
+
+
 def role_of(name: str) -> Role:
     """Role of a tensor outside its bank; ``ValueError`` for a name nobody declared."""
     if name == "embedding":
