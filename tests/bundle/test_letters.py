@@ -35,10 +35,14 @@ RESULT = (area(2, 3, unit=5), Shape([1, 0, 2]).outline(), count(3), f"{total}{ar
 """
 
 
-def short(text: str) -> str:
+def forms(text: str) -> list[str]:
     tree = ast.parse(text)
     variables, taken = variables_of(tree)
-    return lettered(printed(tree), variables, taken)
+    return list(lettered(printed(tree), variables, taken))
+
+
+def short(text: str) -> str:
+    return forms(text)[-1]
 
 
 def result(text: str) -> object:
@@ -49,7 +53,7 @@ def result(text: str) -> object:
 
 def test_a_program_with_other_letters_does_what_it_did():
     after = short(PROGRAM)
-    assert result(after) == result(PROGRAM)
+    assert {str(result(form)) for form in forms(PROGRAM)} == {str(result(PROGRAM))}
     for name in ("width", "height", "side", "total", "seen", "problem", "mathematics"):
         assert name in PROGRAM and f"{name} " not in after.replace("import math as", "")
 

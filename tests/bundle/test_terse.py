@@ -35,7 +35,7 @@ def outcome(text: str, *arguments: object) -> object:
         "def refuse(what):\n    raise MalformedError(what)\n",
         "def main(x):\n    try:\n        y = int(x)\n    except ValueError as error:\n"
         "        raise MalformedError('no number') from error\n    return y + 1\n",
-        "def main(x):\n    for y in [x]:\n        if y < 0:\n            raise ValueError('below 0')\n    return x + 1\n",
+        "def main(x):\n    for y in [x]:\n        if y < 0:\n            raise ValueError('low')\n    return x + 1\n",
         "def main(x):\n    if not is_good(x):\n        raise ValueError('bad')\n    return x + 1\n"
         "def is_good(x):\n    y = len([x])\n    return x >= 0 and y == 1\n",
     ],

@@ -13,7 +13,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ _ORDER = 4
 """Tokens that the model looks back."""
 _BLEND = 1.0
 """How much a shorter run has to say against a longer one."""
-_SWEEPS = 4
+_SWEEPS = 7
 _TRIED = 14
 """Names that are judged in full for each variable; a glance at the nearest tokens picks them."""
 LETTERS = string.ascii_uppercase + string.ascii_lowercase
@@ -71,8 +71,11 @@ def variables_of(tree: ast.Module) -> tuple[list[Variable], dict[int, Counter[st
     return found, fixed
 
 
-def lettered(text: str, variables: Sequence[Variable], taken: dict[int, Counter[str]]) -> str:
-    """A printed program whose variables are marks, with names in their places."""
+def lettered(text: str, variables: Sequence[Variable], taken: dict[int, Counter[str]]) -> Iterator[str]:
+    """A printed program whose variables are marks, with names in their places: as found first, then ever better.
+
+    The model is no compressor, so which of the texts packs smallest is for the caller to try.
+    """
     tokens = _TOKEN.findall(text)
     owner: dict[int, int] = {}
     for place, token in enumerate(tokens):
@@ -84,10 +87,11 @@ def lettered(text: str, variables: Sequence[Variable], taken: dict[int, Counter[
         tokens[place] = variables[number].name
     model = _Model(tokens)
     order = sorted((each for each in variables if each.places), key=lambda each: each.places[0])
+    yield "".join(tokens)
     for _ in range(_SWEEPS):
         for variable in order:
             _rename(variable, model, taken)
-    return "".join(tokens)
+        yield "".join(tokens)
 
 
 def _first_names(variables: Sequence[Variable], taken: dict[int, Counter[str]]) -> None:

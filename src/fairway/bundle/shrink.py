@@ -24,9 +24,7 @@ SOURCE_NAME = "train_gpt.min.py"
 """What tracebacks and ``inspect`` call the unpacked text; it lies in ``linecache``, for Triton reads kernels back."""
 
 _STUB = """import base64,linecache,{codec} as z
-d="{data}"
-s=z.decompress(base64.b85decode(d)).decode();n="{name}";linecache.cache[n]=len(s),None,s.splitlines(1),n;exec(compile(s,n,"exec"))
-"""
+s=z.decompress(base64.b85decode("{data}")).decode();n="{name}";linecache.cache[n]=1,None,s.splitlines(1),n;exec(compile(s,n,"exec"))"""
 
 
 def minified(text: str, recipe: Recipe, kept_names: Collection[str]) -> str:
@@ -51,7 +49,9 @@ def minified(text: str, recipe: Recipe, kept_names: Collection[str]) -> str:
     )
     tree = ast.parse(small)
     variables, taken = variables_of(tree)
-    return f"{lettered(printed(tree), variables, taken)}\n#{hashlib.sha256(text.encode()).hexdigest()}"
+    named_by = f"\n#{hashlib.sha256(text.encode()).hexdigest()}"
+    forms = [form + named_by for form in lettered(printed(tree), variables, taken)]
+    return min(forms, key=lambda form: len(brotli.compress(form.encode(), quality=11)))
 
 
 class _Printer(ModulePrinter):  # type: ignore[misc]

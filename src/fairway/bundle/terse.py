@@ -5,7 +5,7 @@
   program reads its own. Both are for others who call the package; here they go the way of assertions.
 - What only rewords an ``OSError`` of opening a file: ``launch`` tells either in one line, and either names the file.
 - Chains (``raise ... from``), ``zip``'s ``strict`` and what makes a dataclass frozen: nobody sees them.
-- Messages. An error keeps its kind, its exit status, and its first clause, which names the file and what is wrong with
+- Messages and kinds. An error keeps its exit status and its first clause, which names the file and what is wrong with
   it. What would be right is said by the line of ``train_gpt_source.py`` that raises it.
 """
 
@@ -18,6 +18,7 @@ from fairway.bundle.prune import reach
 CONTRACTS = frozenset({"ValueError", "MalformedError"})
 """Errors that no file, recipe or environment causes in a program that was made for one recipe."""
 
+_ANY_ERROR = "FairwayError"
 _CLAUSE_ENDS = re.compile(r"\s*[,;(]")
 _LOOK = frozenset(
     """
@@ -37,12 +38,32 @@ def terse(tree: ast.Module) -> ast.Module:
     while _drop_contracts(tree, errors):
         pass
     _Cut(errors).visit(tree)
+    _merge(tree, errors - {_ANY_ERROR})
     return ast.fix_missing_locations(tree)
+
+
+def _merge(tree: ast.Module, errors: set[str]) -> None:
+    """Errors that nobody tells apart become the one that stands above them."""
+    above = {
+        node.name: base.id
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name in errors
+        for base in node.bases
+        if isinstance(base, ast.Name)
+    }
+    made = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    made |= {id(base) for node in tree.body if isinstance(node, ast.ClassDef) for base in node.bases}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in errors]
+    alike = errors - {node.id for node in names if id(node) not in made and isinstance(node.ctx, ast.Load)}
+    for node in names:
+        while node.id in alike:
+            node.id = above[node.id]
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.ClassDef) and node.name in alike)]
 
 
 def _errors(tree: ast.Module) -> set[str]:
     """Names of the errors that a user can cause."""
-    errors = {"FairwayError"}
+    errors = {_ANY_ERROR}
     for node in tree.body:  # a class stands behind its base
         if isinstance(node, ast.ClassDef):
             if any(isinstance(base, ast.Name) and base.id in errors for base in node.bases):

@@ -8,7 +8,7 @@ import torch
 
 from fairway.quant.artifact import Artifact, read_artifact
 from fairway.quant.codecs import decompress
-from fairway.quant.packing import STEPS_STREAM, StoredTensor, value_bytes
+from fairway.quant.packing import STEPS_STREAM, value_bytes
 
 CONTAINER_ROLE = "container"
 """Role of the row that holds prefix, header and digest."""
@@ -43,36 +43,25 @@ def describe(data: bytes) -> list[ArtifactRow]:
         raw = decompress(stream.codec, stream.payload, raw_size=stream.raw_size, value_bytes=value_bytes(stream.name))
         used += len(stream.payload)
         members = _described_members(artifact, stream.name)
-        entropies = _described_entropies(raw, [member.count for member in members], value_bytes(stream.name))
-        weights = entropies if sum(entropies) > 0 else [float(member.count) for member in members]
+        counts = [count for *_, count in members]
+        entropies = _described_entropies(raw, counts, value_bytes(stream.name))
+        weights = entropies if sum(entropies) > 0 else counts
         sizes = _described_apportion(len(stream.payload), weights)
         efficiency = sum(entropies) / len(stream.payload) if stream.payload else 1.0
         rows.extend(
-            ArtifactRow(m.name, m.role, m.bits, m.count, size, size / len(data), entropy, efficiency, stream.codec)
-            for m, size, entropy in zip(members, sizes, entropies, strict=True)
+            ArtifactRow(*member, size, size / len(data), entropy, efficiency, stream.codec)
+            for member, size, entropy in zip(members, sizes, entropies, strict=True)
         )
     rest = len(data) - used
     container = ArtifactRow(CONTAINER_ROLE, CONTAINER_ROLE, 8, rest, rest, rest / len(data), float(rest), 1.0, "zlib")
     return [*rows, container]
 
 
-@dataclass(frozen=True, slots=True)
-class _DescribedMember:
-    name: str
-    role: str
-    bits: int
-    count: int
-
-
-def _described_members(artifact: Artifact, stream: str) -> list[_DescribedMember]:
+def _described_members(artifact: Artifact, stream: str) -> list[tuple[str, str, int, int]]:
+    """Name, role, bits and count of what lies in a stream."""
     if stream == STEPS_STREAM:
-        steps = sum(tensor.shape[0] for tensor in artifact.tensors if not tensor.is_kept)
-        return [_DescribedMember(STEPS_STREAM, STEPS_STREAM, 16, steps)]
-    return [_described_member(tensor) for tensor in artifact.tensors if tensor.stream == stream]
-
-
-def _described_member(tensor: StoredTensor) -> _DescribedMember:
-    return _DescribedMember(tensor.name, str(tensor.role.value), tensor.bits, tensor.count)
+        return [(stream, stream, 16, sum(tensor.shape[0] for tensor in artifact.tensors if not tensor.is_kept))]
+    return [(t.name, t.stream, t.bits, t.count) for t in artifact.tensors if t.stream == stream]
 
 
 def _described_entropies(raw: bytes, counts: Sequence[int], value_bytes: int) -> list[float]:

@@ -1,7 +1,7 @@
 """Weights to an artifact and back, in order: gates, rotation, rounding, packing; and the other way round."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
 from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
 from fairway.quant.codecs import compress, decompress
-from fairway.quant.describe import describe
+from fairway.quant.describe import ArtifactRow, describe
 from fairway.quant.gptq import gptq, relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import check_hessians
@@ -175,16 +175,9 @@ def pack(
         streams.append(StoredStream(stream, codec, payload, len(raw)))
     data = write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
     if events is not None:
-        for row in describe(data):
-            events.emit(
-                "tensor",
-                name=row.name,
-                role=row.role,
-                bits=row.bits,
-                count=row.count,
-                size_bytes=row.size_bytes,
-                entropy_bytes=row.entropy_bytes,
-            )
+        rows: list[ArtifactRow] = describe(data)
+        for row in rows:
+            events.emit("tensor", **asdict(row))
     return data
 
 
