@@ -45,7 +45,7 @@ def describe(data: bytes) -> list[ArtifactRow]:
         members = _described_members(artifact, stream.name)
         counts = [count for *_, count in members]
         entropies = _described_entropies(raw, counts, value_bytes(stream.name))
-        weights = entropies if sum(entropies) > 0 else counts
+        weights = entropies if sum(entropies) > 0 else list(map(float, counts))
         sizes = _described_apportion(len(stream.payload), weights)
         efficiency = sum(entropies) / len(stream.payload) if stream.payload else 1.0
         rows.extend(
