@@ -10,6 +10,8 @@ import pytest
 
 from fairway.bundle.compare import run_alone
 from fairway.cli.__main__ import main
+from fairway.recipes.load import load_recipe
+from fairway.recipes.locate import dataset_name
 
 SEEDS = (7, 8, 9)
 BYLINE = ("--author", "A. Tester", "--github-id", "tester", "--date", "2026-01-02")
@@ -106,3 +108,23 @@ def test_a_clone_with_changes_of_its_own_takes_nothing(fairway, ran, clone, tmp_
     made = record(fairway, ran, tmp_path / "records" / "track_tiny", "--into", clone)
     assert made.status == 2 and "notes.txt" in made.complaint
     assert git(clone, "status", "--porcelain") == "?? notes.txt\n"
+
+
+def test_a_record_is_named_by_its_recipe_alone_where_the_workflow_keeps_things(fairway, ran, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "results" / "mite").symlink_to(ran.results)
+    (tmp_path / "data" / dataset_name(load_recipe("tiny").recipe.data)).symlink_to(ran.data)
+    place = Path("records", "track_tiny", "2026-03-04_by_name")
+    byline = ("--author", "A. Tester", "--github-id", "tester")
+    made = fairway("record", "mite", "--seeds", "9,7,8", "-o", place, *byline)
+    assert made.status == 0 and made.out == f"{place}\n", made.err
+    assert json.loads((place / "submission.json").read_text(encoding="utf-8"))["date"] == "2026-03-04"
+
+    fewer = fairway("record", "mite", "--seeds", "7,8", "-o", place, *byline)
+    assert fewer.status == 2 and "the recipe names 7,8,9, and a record holds all of them" in fewer.complaint
+    words = fairway("record", "mite", "--seeds", "all", "-o", place, *byline)
+    assert words.status == 2 and "got 'all'" in words.complaint
+    twice = fairway("record", "mite", "--date", "2026-03-05", "-o", place, *byline)
+    assert twice.status == 2 and "leave --date and --slug out" in twice.complaint
