@@ -183,7 +183,7 @@ def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -
     """Integers to the artifact, whose size the rule counts and this returns."""
     with open_stage(run, "compress", events, alone=True) as stage:
         extra = {"recipe_sha256": run.recipe_sha256, "seed": run.seed}
-        data = pack(load_quantized(quantized), run.recipe.quant, extra, stage.log)
+        data = pack(load_quantized(quantized), run.recipe.quant, extra)
         write_bytes_atomic(artifact, data)
         stage.log.emit(
             "done",
@@ -276,7 +276,7 @@ def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
         data = artifact.read_bytes()
     except OSError as error:
         raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
-    state, _ = unpack(data)
+    state, _ = unpack(data, run.recipe.quant)
     model = Gpt(run.recipe.model, dtype=compute_dtype(device))
     model.load_state_dict(bank(state, run.recipe.model.layers))
     return model.to(device)

@@ -58,7 +58,7 @@ def test_without_rotation_and_gptq_every_matrix_is_rounded_on_the_grid_of_its_ro
 @torch.no_grad()
 def test_the_artifact_gives_back_the_model_to_the_error_of_its_grids(model, hessians, quant_spec, rotation, rounding):
     quant = replace(quant_spec, rotation=rotation, rounding=rounding)
-    state, header = unpack(pack(rotate_gptq(model, hessians, quant), quant, {"seed": 7}))
+    state, header = unpack(pack(rotate_gptq(model, hessians, quant), quant, {"seed": 7}), quant)
     before = unbank(model.state_dict(), 4)
     assert state.keys() == before.keys()
     assert header["extra"] == {"seed": 7}
@@ -78,8 +78,8 @@ def test_the_artifact_gives_back_the_model_to_the_error_of_its_grids(model, hess
 @torch.no_grad()
 def test_folded_weights_and_online_rotation_are_the_same_model(model, hessians, quant_spec):
     data = pack(rotate_gptq(model, hessians, quant_spec), quant_spec, {})
-    folded, header = unpack(data)
-    baked, _ = unpack(data, fold=False)
+    folded, header = unpack(data, quant_spec)
+    baked, _ = unpack(data, quant_spec, fold=False)
     turns = rotations({name: tensor.shape for name, tensor in baked.items()}, Hadamard(seed=header["rotation"]["seed"]))
     fast = loaded(model.spec, folded)(TOKENS, looped=True)
     slow = loaded(model.spec, baked)(TOKENS, looped=True, hooks=online_hooks(turns))
@@ -128,7 +128,7 @@ def test_the_error_told_of_a_rotated_matrix_is_that_of_its_folded_weights_on_the
     model, hessians, quant_spec, tmp_path
 ):
     with EventLog(tmp_path / "log.jsonl", stage="rotate_gptq") as log:
-        state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec, log), quant_spec, {}))
+        state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec, log), quant_spec, {}), quant_spec)
     before = unbank(model.state_dict(), 4)
     for entry in read_events(tmp_path / "log.jsonl"):
         if entry["event"] == "tensor":
@@ -183,7 +183,7 @@ def test_a_model_whose_output_projections_are_still_zero_survives_the_pipeline(t
     with torch.no_grad():
         model.down_bank.zero_()
     hessians = collect(model, [Batch(TOKENS[:, :-1], TOKENS[:, 1:], None)], 1, ALONE, looped=True)
-    state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec), quant_spec, {}))
+    state, _ = unpack(pack(rotate_gptq(model, hessians, quant_spec), quant_spec, {}), quant_spec)
     assert not state["blocks.0.down"].any()
     assert state["blocks.0.up"].any()
 

@@ -23,12 +23,12 @@ import numpy as np
 import zstandard
 
 from fairway.errors import MalformedError
-from fairway.spec.quant import CodecName
+from fairway.spec.quant import QuantSpec
 
 StoredCodec = Literal["range", "brotli", "zstd", "lzma"]
 
 STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma")
-"""Names that an artifact may hold; of equally small ones ``smallest`` takes the first."""
+"""Names that an artifact may hold."""
 
 _RANGE_MANTISSA_BITS = (1, 2, 3, 4, 6, 8, 12, 20)
 _RANGE_STORED, _RANGE_CODED = 0, 1
@@ -39,22 +39,33 @@ _CodecBytes = np.ndarray[Any, np.dtype[np.uint8]]
 _CodecCounts = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def compress(codec: CodecName, raw: bytes, *, value_bytes: int) -> tuple[StoredCodec, bytes]:
+def compress(quant: QuantSpec, raw: bytes, *, value_bytes: int) -> tuple[StoredCodec, bytes]:
     """The codec that was used and its payload; equal input gives equal output.
 
-    ``value_bytes`` is 1 for symbols and 2 for halves; ``smallest`` tries every codec.
+    ``value_bytes`` is 1 for symbols and 2 for halves; ``smallest`` tries the range coder and brotli. (On the symbols of
+    the pocket record neither zstd nor lzma was ever the smallest, and each is code that a submission would carry.)
     """
     assert len(raw) % value_bytes == 0, (len(raw), value_bytes)
-    if codec == "smallest":
-        tried = [(name, _codec_encoded(name, raw, value_bytes)) for name in STORED_CODECS]
-        return min(tried, key=lambda attempt: len(attempt[1]))
-    return codec, _codec_encoded(codec, raw, value_bytes)
+    planes = b"".join(_codec_planes(raw, value_bytes))
+    if quant.codec == "zstd":
+        return "zstd", _zstd_encoded(planes)
+    if quant.codec == "lzma":
+        return "lzma", _lzma_encoded(planes)
+    if quant.codec == "range":
+        return "range", _range_encoded(raw, value_bytes)
+    brotli_payload = bytes(brotli.compress(planes, quality=11, lgwin=24)) if planes else b""
+    if quant.codec == "smallest":
+        range_payload = _range_encoded(raw, value_bytes)
+        if len(range_payload) <= len(brotli_payload):
+            return "range", range_payload
+    return "brotli", brotli_payload
 
 
-def decompress(codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes: int) -> bytes:
+def decompress(quant: QuantSpec, codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes: int) -> bytes:
     """The ``raw_size`` bytes that were compressed; ``ArtifactError`` if the payload holds anything else.
 
-    Memory stays within a small multiple of ``raw_size``, whatever the payload says of itself.
+    A recipe that packs by zstd or lzma says so, and no other reads them. Memory stays within a small multiple of
+    ``raw_size``, whatever the payload says of itself.
     """
     if raw_size == 0:
         if payload:
@@ -65,29 +76,26 @@ def decompress(codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes
             return _codec_interleave(_range_decoded(payload, raw_size, value_bytes), value_bytes)
         if codec == "brotli":
             planes = _brotli_decoded(payload, raw_size)
-        elif codec == "zstd":
+        elif quant.codec == "zstd":
             planes = _zstd_decoded(payload, raw_size)
-        else:
+        elif quant.codec == "lzma":
             planes = _lzma_decoded(payload, raw_size)
+        else:
+            raise MalformedError(f"the recipe packs by {quant.codec}, a stream is packed by {codec}")
     # constriction reports symbols that its model cannot have produced as an AssertionError
-    except (AssertionError, ValueError, IndexError, brotli.error, zstandard.ZstdError, lzma.LZMAError) as error:
+    except (AssertionError, ValueError, IndexError, brotli.error, *_codec_errors(quant)) as error:
         raise MalformedError(f"{codec} payload of {len(payload)} bytes is damaged: {error}") from error
     if len(planes) != raw_size:
         raise MalformedError(f"{codec} payload must hold {raw_size} bytes, got {len(planes)}")
     return _codec_interleave(planes, value_bytes)
 
 
-def _codec_encoded(codec: StoredCodec, raw: bytes, value_bytes: int) -> bytes:
-    if not raw:
-        return b""
-    planes = b"".join(_codec_planes(raw, value_bytes))
-    if codec == "range":
-        return _range_encoded(raw, value_bytes)
-    if codec == "brotli":
-        return bytes(brotli.compress(planes, quality=11, lgwin=24))
-    if codec == "zstd":
-        return zstandard.ZstdCompressor(level=22, write_content_size=False, write_checksum=False).compress(planes)
-    return lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_lzma_filters(len(raw)))
+def _codec_errors(quant: QuantSpec) -> list[type[Exception]]:
+    if quant.codec == "zstd":
+        return [zstandard.ZstdError]
+    if quant.codec == "lzma":
+        return [lzma.LZMAError]
+    return []
 
 
 def _codec_planes(raw: bytes, value_bytes: int) -> list[bytes]:
@@ -128,6 +136,18 @@ def _lzma_filters(raw_size: int) -> list[dict[str, Any]]:
     return [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary, "lc": 0, "pb": 0}]
 
 
+def _zstd_encoded(planes: bytes) -> bytes:
+    if not planes:
+        return b""
+    return zstandard.ZstdCompressor(level=22, write_content_size=False, write_checksum=False).compress(planes)
+
+
+def _lzma_encoded(planes: bytes) -> bytes:
+    if not planes:
+        return b""
+    return lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_lzma_filters(len(planes)))
+
+
 def _lzma_decoded(payload: bytes, raw_size: int) -> bytes:
     decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_lzma_filters(raw_size))
     planes = decoder.decompress(payload, max_length=raw_size + 1)
@@ -140,6 +160,8 @@ def _lzma_decoded(payload: bytes, raw_size: int) -> bytes:
 
 
 def _range_encoded(raw: bytes, value_bytes: int) -> bytes:
+    if not raw:
+        return b""
     pieces = [
         _range_plane_encoded(np.frombuffer(plane, np.uint8), _range_flip(value_bytes))
         for plane in _codec_planes(raw, value_bytes)

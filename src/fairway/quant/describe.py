@@ -1,14 +1,19 @@
-"""What lies in an artifact, row by row: for ``fairway inspect`` and the report."""
+"""What lies in an artifact, row by row: for ``fairway inspect``, the record's figures and the report."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from fairway.quant.artifact import Artifact, read_artifact
 from fairway.quant.codecs import decompress
 from fairway.quant.packing import STEPS_STREAM, value_bytes
+from fairway.spec.quant import Grid, QuantSpec
+
+_GRID = Grid(bits=8, clip_sigmas=1.0)
+_ANY = QuantSpec(attention=_GRID, mlp=_GRID, embedding=_GRID)
+"""Stands for the recipe, of which an artifact need not be told to be described: each stream names its codec."""
 
 CONTAINER_ROLE = "container"
 """Role of the row that holds prefix, header and digest."""
@@ -40,7 +45,13 @@ def describe(data: bytes) -> list[ArtifactRow]:
     rows: list[ArtifactRow] = []
     used = 0
     for stream in artifact.streams:
-        raw = decompress(stream.codec, stream.payload, raw_size=stream.raw_size, value_bytes=value_bytes(stream.name))
+        raw = decompress(
+            replace(_ANY, codec=stream.codec),
+            stream.codec,
+            stream.payload,
+            raw_size=stream.raw_size,
+            value_bytes=value_bytes(stream.name),
+        )
         used += len(stream.payload)
         members = _described_members(artifact, stream.name)
         counts = [count for *_, count in members]

@@ -1,5 +1,6 @@
 """Second moments of the inputs of every linear: what GPTQ weighs rounding errors with (recipes D.3)."""
 
+import math
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
@@ -97,15 +98,14 @@ def check_hessians(hessians: Mapping[str, Tensor], inputs: Mapping[str, int]) ->
     """
     for name, width in inputs.items():
         h_II = hessians.get(name)
-        if h_II is None:
-            raise GateError(f"Hessian of {name} is missing; calibrate this checkpoint again")
-        if h_II.shape != (width, width):
-            raise GateError(f"Hessian of {name} must be {width} x {width}, got shape {list(h_II.shape)}")
-        if not bool(h_II.isfinite().all()):
-            raise GateError(f"Hessian of {name} is not finite; the model or the calibration tokens are damaged")
+        if h_II is None or h_II.shape != (width, width):
+            raise GateError(f"Hessian of {name} must be {width} x {width}; calibrate this checkpoint again")
         largest = float(h_II.abs().max())
-        if largest == 0:
-            raise GateError(f"Hessian of {name} is zero: its input was never active during calibration")
+        if not 0.0 < largest < math.inf:
+            raise GateError(
+                f"Hessian of {name} must be finite and not all zero, its largest entry is {largest}: the model or the"
+                " calibration tokens are damaged, or its input was never active"
+            )
         asymmetry = float((h_II - h_II.T).abs().max()) / largest
         if asymmetry > HESSIAN_ASYMMETRY_LIMIT:
             raise GateError(

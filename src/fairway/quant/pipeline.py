@@ -1,7 +1,7 @@
 """Weights to an artifact and back, in order: gates, rotation, rounding, packing; and the other way round."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
 from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
 from fairway.quant.codecs import compress, decompress
-from fairway.quant.describe import ArtifactRow, describe
 from fairway.quant.gptq import gptq, relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import check_hessians
@@ -163,7 +162,6 @@ def pack(
     quantized: QuantizedModel,
     quant: QuantSpec,
     extra: Mapping[str, Any],
-    events: EventLog | None = None,
 ) -> bytes:
     """The artifact's bytes; equal arguments give equal bytes. ``extra`` (JSON) goes into the header as it is."""
     named = {**quantized.symbols, **quantized.kept}
@@ -171,20 +169,15 @@ def pack(
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
     streams = []
     for stream, raw in to_streams(tensors, quantized).items():
-        codec, payload = compress(quant.codec, raw, value_bytes=value_bytes(stream))
+        codec, payload = compress(quant, raw, value_bytes=value_bytes(stream))
         streams.append(StoredStream(stream, codec, payload, len(raw)))
-    data = write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
-    if events is not None:
-        rows: list[ArtifactRow] = describe(data)
-        for row in rows:
-            events.emit("tensor", **asdict(row))
-    return data
+    return write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
 
 
-def restore_quantized(artifact: Artifact) -> QuantizedModel:
+def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
     """Symbols, steps and kept tensors of an artifact; ``ArtifactError`` if a payload or a value is damaged."""
     streams = {
-        s.name: decompress(s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
+        s.name: decompress(quant, s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
         for s in artifact.streams
     }
     assert streams.keys() == raw_sizes(artifact.tensors).keys()
@@ -206,14 +199,14 @@ def _pipeline_is_sound(tensor: StoredTensor, quantized: QuantizedModel) -> bool:
     return is_on_grid and bool((steps.isfinite() & (steps > 0)).all())
 
 
-def unpack(data: bytes, *, fold: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Float32 weights by names outside banks, and the header; ``ArtifactError`` if the bytes are no artifact.
 
-    With ``fold`` any rotation is undone in the weights. Without it they stay baked and need ``online_hooks``:
-    slower, the same function.
+    ``quant`` is the recipe's, by which the artifact was packed. With ``fold`` any rotation is undone in the weights.
+    Without it they stay baked and need ``online_hooks``: slower, the same function.
     """
     artifact = read_artifact(data)
-    quantized = restore_quantized(artifact)
+    quantized = restore_quantized(artifact, quant)
     turns = rotations({t.name: t.shape for t in artifact.tensors}, artifact.rotation) if fold else {}
     state = {}
     for tensor in artifact.tensors:

@@ -86,7 +86,7 @@ def _from_first(flat: Tensor) -> None:
 
 
 def _rank_variable(name: str) -> int:
-    text = os.environ[name]
+    text = os.environ.get(name, "")
     if not text.isdecimal():
         raise FairwayError(f"environment variable {name} must be a whole number as torchrun sets it, got {text!r}")
     return int(text)
@@ -116,13 +116,8 @@ def open_ranks(device: str | None = None, *, alone: bool = False, timeout_s: flo
     raises. Ranks that are connected stay so until ``close_ranks``: to connect anew, some would find the addresses of
     the last time.
     """
-    names = () if alone else ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    present = {name for name in names if os.environ.get(name)}
-    if "WORLD_SIZE" not in present:
+    if alone or not os.environ.get("WORLD_SIZE"):
         rank, world, local = 0, 1, 0
-    elif len(present) < 3:
-        missing = ", ".join(sorted({"RANK", "WORLD_SIZE", "LOCAL_RANK"} - present))
-        raise FairwayError(f"WORLD_SIZE is set but {missing} is not; start several processes with torchrun")
     else:
         rank, world, local = (_rank_variable(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         if not 0 <= rank < world:

@@ -72,3 +72,4 @@ class QuantSpec:
     rounding: Nearest | Gptq = field(default_factory=Gptq)
     rotation: NoRotation | Hadamard = field(default_factory=NoRotation)
     codec: CodecName = "smallest"
+    """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller."""
