@@ -1,5 +1,9 @@
 """The judge: it reads a folder and says what holds, and imports nothing of what it judges.
 
+- ``tree``: the files of anything that can be judged.
+- ``submission``: what rules about anybody's submission look at.
+- ``logs``, ``claims``, ``programs``: what a log, a submission.json and a script say.
+- ``catalogue``: the rules that are asked of anybody's submission.
 - ``facts``: a folder to facts, each with the file and line it stands on.
 - ``strict_json``: JSON without NaN, duplicate keys or numbers too large, and its canonical form.
 - ``schemas``: the JSON Schemas, by name.

@@ -12,6 +12,29 @@ VerdictName = Literal["PASS", "UNVERIFIABLE", "REVIEW", "FAIL"]
 SEVERITY: dict[str, int] = {"PASS": 0, "UNVERIFIABLE": 1, "REVIEW": 2, "FAIL": 3}
 """From harmless to worst; the verdict of a profile is its worst finding."""
 
+CATEGORIES = (
+    "adapt_then_score",
+    "byte_accounting",
+    "calibration_in_eval",
+    "does_not_run",
+    "evidence_packaging",
+    "integrity",
+    "last_epoch_score",
+    "lossy_tokenizer",
+    "partial_validation",
+    "ppm_byte_spread",
+    "pre_quant_ttt",
+    "rescore_two_pass",
+    "size",
+    "slot",
+    "target_keyed_cache",
+    "target_reading_gate",
+    "time",
+    "train_val_overlap",
+    "val_in_training",
+)
+"""What a finding can be about: the kinds of trouble that reviews of submissions know, and ``integrity`` for the rest."""
+
 PROFILES = ("strict", "precedent")
 """The written rule, and what accepted records show."""
 
@@ -28,6 +51,8 @@ class Finding:
     line: int | None = None
     rule: str = ""
     """Filled in by ``run``."""
+    category: str = ""
+    """Kind of trouble; the rule's own where a check gives none."""
     source: str = ""
     """Where the rule is written; the rule's own source where a check gives none."""
 
@@ -40,9 +65,17 @@ class Rule:
     why: str
     """What goes wrong where the rule does not hold."""
     source: str
-    scope: Scope
-    """``seed``: asked of a run folder of one seed and of a record; ``record``: of a record alone."""
-    check: Callable[[Facts], Iterable[Finding]]
+    scope: Scope | Literal["submission"]
+    """``seed``: asked of a run folder of one seed and of a record; ``record``: of a record of ours alone;
+    ``submission``: of anybody's folder."""
+    check: Callable[[Any], Iterable[Finding]]
+    """Over ``Facts``, or over a ``Submission`` where that is the scope."""
+    category: str = "integrity"
+    """Kind of trouble that its findings are, by the names of ``CATEGORIES``."""
+    fix: str = ""
+    """What an author does about it."""
+    cases: tuple[int, ...] = ()
+    """Pull requests of openai/parameter-golf in which it was seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,7 @@ def verdict_of(facts: Facts, *, profiles: Sequence[str] = PROFILES, rules: Seque
     for rule in rules:
         if facts.scope == "record" or rule.scope == "seed":
             for finding in _asked(rule, facts, crashes):
-                findings.append(replace(finding, rule=rule.id, source=finding.source or rule.source))
+                findings.append(_named(finding, rule))
     sums = facts.files.get(CHECKSUMS)
     return Verdict(
         folder=facts.folder,
@@ -99,6 +99,12 @@ def verdict_of(facts: Facts, *, profiles: Sequence[str] = PROFILES, rules: Seque
         findings=tuple(findings),
         crashes=tuple(crashes),
         profiles=tuple(profiles),
+    )
+
+
+def _named(finding: Finding, rule: Rule) -> Finding:
+    return replace(
+        finding, rule=rule.id, source=finding.source or rule.source, category=finding.category or rule.category
     )
 
 

@@ -1,0 +1,65 @@
+"""The facts of one log, each with the line it stands on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["seed", "duplicate", "experiment", "seed_train", "seed_eval", "summary"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreLine:
+    """One line that gives a loss and a score."""
+
+    label: str
+    val_loss: float
+    """Nats per token."""
+    val_bpb: float
+    """Bits per byte."""
+    digits: int
+    """Decimals of ``val_bpb`` as written."""
+    eval_s: float | None
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFacts:
+    """What one log file says. None: it does not say. Seconds are seconds, sizes are bytes."""
+
+    file: str
+    role: Role = "seed"
+    duplicate_of: str | None = None
+    runs_in_file: int = 1
+    seed_logged: int | None = None
+    seed_in_name: int | None = None
+    final_label: str | None = None
+    final_val_bpb: float | None = None
+    final_val_loss: float | None = None
+    bytes_total: int | None = None
+    bytes_model: int | None = None
+    bytes_code: int | None = None
+    bytes_code_uncompressed: int | None = None
+    train_s: float | None = None
+    steps: int | None = None
+    step_ms: float | None = None
+    eval_s: float | None = None
+    eval_sum_s: float | None = None
+    ttt_warmup_s: float | None = None
+    calibration_s: float | None = None
+    decompress_s: float | None = None
+    world_size: int | None = None
+    gpus: Mapping[str, int] = field(default_factory=dict)
+    val_tokens: int | None = None
+    scores: Sequence[ScoreLine] = ()
+    """Every score line outside the dumped source, in order; diagnostics and step validations are not among them."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Hyper-parameters that the log prints, as written."""
+    dump_bytes: int | None = None
+    """Size of the source that the log dumps, None where it dumps none."""
+    dump_sha256: str | None = None
+    code_sha256: str | None = None
+    """Hash of the code that the log states in so many words."""
+    lines: Mapping[str, int] = field(default_factory=dict)
+    """Name of a fact to the line that gives it, from 1."""
+    problems: Sequence[tuple[str, int | None]] = ()
+    """What of the file cannot be read, with its line."""
