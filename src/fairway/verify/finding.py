@@ -33,7 +33,7 @@ CATEGORIES = (
     "train_val_overlap",
     "val_in_training",
 )
-"""What a finding can be about: the kinds of trouble that reviews of submissions know, and ``integrity`` for the rest."""
+"""What a finding can be about: the kinds of trouble that reviewers know, and ``integrity`` for the rest."""
 
 PROFILES = ("strict", "precedent")
 """The written rule, and what accepted records show."""
