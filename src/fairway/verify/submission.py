@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fairway.errors import DataError
 from fairway.verify.claims.claim import Claim
 from fairway.verify.leaderboard import Leaderboard
 from fairway.verify.logs.facts import LogFacts
+from fairway.verify.parsers import read_claim, read_logs, read_programs
 from fairway.verify.programs.program import Programs
 from fairway.verify.tracks import Track
 from fairway.verify.tree import Tree
+
+README = "README.md"
+REQUIREMENTS = "requirements.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +55,67 @@ class Submission:
     def seed_logs(self) -> Mapping[str, LogFacts]:
         """The logs that the claim rests on, by file: seeds, neither copies nor experiments nor summaries."""
         return {log.file: log for log in self.logs if log.role in ("seed", "seed_train", "seed_eval")}
+
+
+README_LIMIT_BYTES = 4_000_000
+
+
+def read_submission(
+    tree: Tree,
+    track: Track,
+    *,
+    path: str,
+    change: Change | None = None,
+    leaderboard: Leaderboard | None = None,
+) -> Submission:
+    """Everything that rules may look at, from the files of one folder; what cannot be read is a problem, not an error.
+
+    ``path`` is the folder as it was named; ``change`` the pull request that brings it, where one is judged.
+    """
+    problems: list[tuple[str, str, int | None]] = []
+    programs = read_programs(tree)
+    logs = read_logs(tree, programs)
+    submission_file, claim, claim_text = read_claim(tree)
+    readme_file = _named(tree, README)
+    requirements_file = _named(tree, REQUIREMENTS)
+    return Submission(
+        name=tree.name,
+        path=path,
+        track=track,
+        tree=tree,
+        submission_file=submission_file,
+        claim=claim,
+        claim_text=claim_text,
+        readme_file=readme_file,
+        readme=_text(tree, readme_file, problems),
+        requirements=_text(tree, requirements_file, problems),
+        logs=logs,
+        programs=programs,
+        change=change,
+        leaderboard=leaderboard,
+        # Last: what is read above adds to it.
+        problems=tuple(problems),
+    )
+
+
+def _named(tree: Tree, name: str) -> str | None:
+    """The file of that name at the top of the folder, in whatever case it is written."""
+    if name in tree.files:
+        return name
+    return next((path for path in tree.files if path.lower() == name.lower()), None)
+
+
+def _text(tree: Tree, file: str | None, problems: list[tuple[str, str, int | None]]) -> str | None:
+    if file is None:
+        return None
+    try:
+        data = tree.read(file, README_LIMIT_BYTES)
+    except DataError as error:
+        problems.append((str(error).removeprefix(f"{file}: "), file, None))
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problems.append((f"is not UTF-8 (byte {error.start})", file, line))
+        return data.decode("utf-8-sig", "replace")
