@@ -1,7 +1,7 @@
 """What a rule is, what it says, and how findings add up to a verdict."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fairway.verify.facts import Facts, NoEvidence, Scope, SeedFacts
@@ -55,6 +55,8 @@ class Finding:
     """Kind of trouble; the rule's own where a check gives none."""
     source: str = ""
     """Where the rule is written; the rule's own source where a check gives none."""
+    waived: str = ""
+    """Why the caller does not count it; empty where it counts. A folder cannot waive anything itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,7 @@ class Verdict:
 
     folder: str
     """Name of the folder, without the path to it."""
-    scope: Scope
+    scope: Scope | Literal["submission"]
     track: str
     rules_version: int
     sums_sha256: str | None
@@ -93,10 +95,14 @@ class Verdict:
     crashes: tuple[str, ...]
     """Rules that ended in an exception; there is no verdict to trust where this is not empty."""
     profiles: tuple[str, ...] = PROFILES
+    path: str = ""
+    """The folder as it was named to the judge."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was read from the folder, and what arithmetic says of it; empty where nobody asked."""
 
     def of(self, profile: str) -> VerdictName:
-        """The worst finding of one profile."""
-        seen: list[VerdictName] = [f.verdict for f in self.findings if f.profile in (profile, "both")]
+        """The worst finding of one profile that is not waived."""
+        seen: list[VerdictName] = [f.verdict for f in self.findings if f.profile in (profile, "both") and not f.waived]
         return worst(seen)
 
     @property

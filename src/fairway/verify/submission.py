@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from fairway.errors import DataError
 from fairway.verify.claims.claim import Claim
-from fairway.verify.leaderboard import Leaderboard
+from fairway.verify.leaderboard import Leaderboard, whole_leaderboard
 from fairway.verify.logs.facts import LogFacts
 from fairway.verify.parsers import read_claim, read_logs, read_programs
 from fairway.verify.programs.program import Programs
@@ -25,6 +25,8 @@ class Change:
     deleted: Sequence[str]
     folders: Sequence[str]
     """Folders of records that it adds, below the checkout."""
+    pr: int | None = None
+    """Number of the pull request, where the reference says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ def read_submission(
         logs=logs,
         programs=programs,
         change=change,
-        leaderboard=leaderboard,
+        leaderboard=whole_leaderboard(track.name, track.file, leaderboard),
         # Last: what is read above adds to it.
         problems=tuple(problems),
     )

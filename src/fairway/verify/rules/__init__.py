@@ -1,4 +1,6 @@
-"""One file a rule, each with ``RULE``; ``run.RULES`` lists them.
+"""One file a rule, each with ``RULE``.
+
+Asked of fairway's own records, and listed in ``run.RULES``:
 
 - ``complete``: every file, event and field that is asked for is there and can be read.
 - ``digests``: the bytes are those that were signed.
@@ -13,5 +15,11 @@
 - ``one_program``: what ran can be unpacked, and the readable file beside it is what it was made from.
 - ``significance``: is it better than the record before it.
 
-A rule imports ``facts``, ``finding`` and what they stand on, never another rule.
+Asked of anybody's submission, and listed in ``catalogue.SUBMISSION_RULES``:
+
+- ``one_new_folder``, ``folder_name``: what a pull request may add, and what it is called.
+- ``required_files``, ``stray_files``, ``links``, ``folder_size``: what lies in the folder.
+- ``ledger_absent``: whether the evidence of a record of fairway's own is there.
+
+A rule imports ``facts`` or ``submission``, ``finding`` and what they stand on, never another rule.
 """
