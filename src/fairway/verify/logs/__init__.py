@@ -1,4 +1,12 @@
 """What a training log says, whatever script wrote it: scores, times, sizes, machines.
 
+- ``dump``: the source that a script prints at the head of its log.
 - ``facts``: the facts of one log.
+- ``lines``: the lines of a log, streamed.
+- ``parse``: one log, read line by line into its facts.
+- ``patterns``: the lines that scripts print, as patterns.
+- ``read``: every log of a folder.
+- ``run``: what one run of a script printed.
+- ``roles``: which logs a claim rests on.
+- ``verdicts``: what arithmetic over the logs of a submission says.
 """

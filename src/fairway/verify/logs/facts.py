@@ -47,9 +47,15 @@ class LogFacts:
     ttt_warmup_s: float | None = None
     calibration_s: float | None = None
     decompress_s: float | None = None
+    precompute_s: float | None = None
+    """Seconds in which state was built from the validation set before its scoring began."""
     world_size: int | None = None
     gpus: Mapping[str, int] = field(default_factory=dict)
     val_tokens: int | None = None
+    documents: int | None = None
+    """Validation documents that an adaptive evaluation went through."""
+    partial: str | None = None
+    """The line that says that only part of the validation set was scored."""
     scores: Sequence[ScoreLine] = ()
     """Every score line outside the dumped source, in order; diagnostics and step validations are not among them."""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -57,8 +63,17 @@ class LogFacts:
     dump_bytes: int | None = None
     """Size of the source that the log dumps, None where it dumps none."""
     dump_sha256: str | None = None
+    dump_of: str | None = None
+    """The file of the folder that the dump is, byte for byte but for blank ends; None where it is none of them."""
+    dump_differs: int | None = None
+    """Lines in which the dump differs from the main program; None where either is missing."""
+    dump_garbled: bool = False
+    """Whether the log holds source that is not in one piece."""
     code_sha256: str | None = None
     """Hash of the code that the log states in so many words."""
+    sha256: str = ""
+    """Of the file."""
+    size_bytes: int = 0
     lines: Mapping[str, int] = field(default_factory=dict)
     """Name of a fact to the line that gives it, from 1."""
     problems: Sequence[tuple[str, int | None]] = ()

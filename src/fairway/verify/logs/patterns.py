@@ -1,0 +1,108 @@
+"""The lines that scripts of this family print, as patterns; they are matched against lines without prefixes.
+
+Names follow the survey of real logs (docs of the corpus: score, step, stop, bytes, code, time, seed, machine).
+"""
+
+import re
+
+NUMBER = r"[-+]?\d[\d,_]*(?:\.\d+)?(?:[eE][-+]?\d+)?"
+_TIME = r"(\d[\d,_]*(?:\.\d+)?)\s?(ms|s|m|min|seconds|sec)\b"
+
+LOSS = re.compile(rf"\bval_loss\s*[:=]\s*(?P<n>{NUMBER}|nan|-?inf)", re.IGNORECASE)
+BPB = re.compile(rf"\bval_bpb\s*[:=]\s*(?P<n>{NUMBER}|nan|-?inf)", re.IGNORECASE)
+"""``<label> [stride:64] val_loss:X val_bpb:Y [eval_time:Nms]`` is the line of a score; what precedes is its label."""
+LABEL = re.compile(r"[A-Za-z][\w.:\-]*")
+ARGUMENT = re.compile(r"\S*[:=]\S*\d\S*,?$|[|(\[].*|[:,]$")
+"""A word of a score's line that is no part of its label: ``stride:64``."""
+
+SUMMARY_BPB = re.compile(rf"val_bpb:\s{{2,}}(?P<n>{NUMBER})\s*$")
+
+DIAGNOSTIC = re.compile(
+    r"diag|pre[-_ ]?quant|post[-_ ]?ema|post_swa|pre_ttt|baseline|float|fp32|raw_|ema_|swa_|step|best|warm|checkpoint"
+    r"|:start|:progress|running|epoch|chunk|phase\b|pass ?\d",
+    re.IGNORECASE,
+)
+"""Labels of scores that are not the artifact's."""
+PROGRESS = re.compile(r":done$|:end$|:complete[d]?$", re.IGNORECASE)
+"""Labels of scores that the line of the result repeats."""
+MAIN = re.compile(r"(?:final|quantized|legal_ttt)(?:_\w+)?(?: sliding)?$", re.IGNORECASE)
+"""Labels of the scores that accepted records rest on."""
+
+SPENT = re.compile(rf"\b(?:eval_time|time|eval|elapsed|t)\s?[:=]\s*{_TIME}")
+TOTAL_EVAL = re.compile(rf"total_eval_time\s*[:=]\s*{_TIME}")
+
+STEP = re.compile(
+    r"(?:(?:step|iter|s)[ :=]{1,2})?(?P<step>\d{1,9})\s?/\s?(?P<steps>\d{1,9})\b[ :,|]+(?P<rest>.*)", re.I
+)
+STEP_ALONE = re.compile(r"step[ :=]{1,2}(?P<step>\d{1,9})\b[ :,|]+(?P<rest>.*)", re.IGNORECASE)
+STEP_TIME = re.compile(rf"\b(?:train_time|t|tt|time|elapsed)\s?[:=]\s?{_TIME}")
+STEP_KIND = re.compile(r"(?:^|\s)(?:train_|tr_)?(?:loss|tl|fitness)\s?[:=]")
+STEP_VALIDATION = re.compile(r"(?:^|\s)(?:val_loss|vl|val_bpb)\s?[:=]")
+STOP = re.compile(rf"stopping_early: ?(?P<why>\w+)\s+train_time:\s?{_TIME}(?:\s+step:\s?(?P<step>\d+))?")
+TRAINED = re.compile(
+    rf"(?:training (?:complete|done|finished)[^0-9]*?|train(?:ing)?_(?:time|seconds|wallclock)\s*[:=]\s*){_TIME}",
+    re.IGNORECASE,
+)
+
+TOTAL_FORMAT = re.compile(
+    rf"(?:final )?total (?:submission|artifact)(?: size)?(?: \(?(?P<format>[\w+.\-/ ]+?)\)?)?\s*[:=]\s*(?P<n>{NUMBER})"
+    r"(?: ?bytes| ?B\b|\s|$)",
+    re.IGNORECASE,
+)
+TOTAL_PIPE = re.compile(rf"\bTotal submission: (?P<n>{NUMBER})(?: bytes)?", re.IGNORECASE)
+BUDGET = re.compile(rf"budget: ?(?P<n>{NUMBER})/(?P<cap>{NUMBER})\b")
+ARTIFACT_BYTES = re.compile(
+    rf"(?:artifact_bytes|bytes_total|submission_size|artifact size)\s*[:=]\s*(?P<n>{NUMBER})(?: ?bytes| ?B\b|\s|$)",
+    re.I,
+)
+MODEL = re.compile(rf"serialized model(?: (?P<format>[^:]+?))?\s*:\s*(?P<n>{NUMBER})(?: ?bytes)?", re.IGNORECASE)
+MODEL_PIPE = re.compile(rf"(?P<format>\w+\+\w+) model: (?P<n>{NUMBER}) bytes\b", re.IGNORECASE)
+CODE = re.compile(
+    rf"code(?:[_ ](?:size|bytes))(?: \((?P<kind>(?:un)?compressed)[^)]*\))?\s*[:=]\s*(?P<n>{NUMBER})(?: ?bytes)?",
+    re.IGNORECASE,
+)
+CODE_INLINE = re.compile(rf"\bcode: ?(?P<n>{NUMBER})(?: ?bytes)?\b", re.IGNORECASE)
+CODE_SHA256 = re.compile(
+    r"(?:code|script|source|train_gpt(?:\.py)?)[_ ]?sha256\w*\s*[:=]\s*([0-9a-f]{64})\b", re.IGNORECASE
+)
+
+SEED = re.compile(r"seed\s?[:=]\s?(\d{1,12})$", re.IGNORECASE)
+SEED_INLINE = re.compile(r"(?:^|\s)seed[:=](\d{1,12})(?:\s|$)", re.IGNORECASE)
+SEED_HEADER = re.compile(r"params:.*\bs:(\d{1,12})$")
+WORLD = re.compile(r"world_size\s?[:=]\s?(\d{1,5})\b")
+WORLD_HEADER = re.compile(r"params:.*\bws:(\d{1,5})\b")
+TOKENS = re.compile(rf"val_loader\b.*\btokens[:=](?P<n>{NUMBER})\b")
+TOKENS_PLAIN = re.compile(rf"val(?:idation)?[_ ]tokens\s?[:=]\s?(?P<n>{NUMBER})\b", re.IGNORECASE)
+DOCUMENTS = re.compile(r"\b(?:total_docs|docs)[:=]\s?(\d+)\b")
+PARTIAL = re.compile(
+    r"\(limited\)|\bsubset\b.*\btokens\b|\bval_(?:token_limit|subset\w*|max_\w+|docs)\b\s*[:=]\s*[1-9]"
+    r"|first \d+ (?:val|eval)",
+    re.IGNORECASE,
+)
+
+GPU_ROW = re.compile(
+    r"\|\s+\d+\s+(?:NVIDIA |Tesla )?(?P<name>[A-Z][\w .\-/]*?)(?:\.\.\.)?\s+(?:On|Off|N/A)\s*\|\s+[0-9A-F]{8}:",
+    re.IGNORECASE,
+)
+GPU_LISTED = re.compile(r"GPU \d+: (?:NVIDIA )?(?P<name>.+?) \(UUID")
+WARM_UP = re.compile(rf"\bcompile (?:warm-?up )?done \({_TIME}\)")
+DECOMPRESSED = re.compile(rf"deserialize:? decompress\w* done in {_TIME}", re.IGNORECASE)
+COLLECTED = re.compile(
+    rf"gptq\w*:?\s?(?P<what>collected|calibrated|generated|done|hessians?|calibration)\b.*?\bin {_TIME}", re.IGNORECASE
+)
+PRECOMPUTED = re.compile(rf"(?P<what>\w+):precompute(?:_done)?\b.*\belapsed={_TIME}")
+
+SETTING = re.compile(r"\s*([A-Za-z_]\w{1,60}): ?(\S.{0,300})?$")
+PAIR = re.compile(r"(?:^|\s)([A-Za-z_]\w{1,60})[=:](\S+)")
+VALUE = re.compile(r"(?!args\.|self\.|h\.)[^{}()]*[^{}(),]|")
+
+
+def whole(text: str) -> int:
+    """A whole number as scripts write it, digits grouped or not."""
+    return int(text.replace(",", "").replace("_", "").split(".")[0])
+
+
+def seconds(amount: str, unit: str) -> float:
+    """A span of time in seconds."""
+    scale = {"ms": 0.001, "m": 60.0, "min": 60.0}.get(unit, 1.0)
+    return round(float(amount.replace(",", "").replace("_", "")) * scale, 6)
