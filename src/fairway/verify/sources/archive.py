@@ -5,11 +5,13 @@ cannot be opened. What an archive unpacks to is bounded before anything of it is
 """
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
 import tarfile
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,7 +51,7 @@ _OPENERS: tuple[tuple[bytes, Callable[[Path], IO[bytes]]], ...] = (
 class ArchiveTree(Tree):
     """The files below one folder of an archive."""
 
-    def __init__(self, root: str, name: str, found: Mapping[str, Entry], opened: Callable[[str], IO[bytes]]) -> None:
+    def __init__(self, root: str, name: str, found: Mapping[str, Entry], opened: Callable[[str], Any]) -> None:
         self.root = root
         """The folder inside the archive, empty or ending in a slash."""
         self.name = name
@@ -73,7 +75,10 @@ class ArchiveTree(Tree):
 class _Guarded(io.RawIOBase):
     """A stream whose every failure is an ``OSError``."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    mode = "rb"
+    name = ""
+
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def readable(self) -> bool:
@@ -136,7 +141,7 @@ def _roots(entries: Iterable[Entry]) -> list[str]:
     return ["".join(f"{part}/" for part in common)]
 
 
-def _zip(path: Path) -> tuple[dict[str, Entry], Callable[[str], IO[bytes]]]:
+def _zip(path: Path) -> tuple[dict[str, Entry], Callable[[str], Any]]:
     archive = zipfile.ZipFile(path)
     members = {_plain(info.filename): info for info in archive.infolist() if not info.is_dir()}
     seen: dict[str, int] = {}
@@ -153,8 +158,17 @@ def _zip(path: Path) -> tuple[dict[str, Entry], Callable[[str], IO[bytes]]]:
     return found, lambda name: archive.open(members[name])
 
 
-def _tar(path: Path) -> tuple[dict[str, Entry], Callable[[str], IO[bytes]]]:
-    archive = tarfile.open(fileobj=_expanded(path), mode="r:")
+def _tar(path: Path) -> tuple[dict[str, Entry], Callable[[str], Any]]:
+    plain = _expanded(path)
+    try:
+        archive = tarfile.open(fileobj=plain, mode="r:")
+        return _tar_members(archive, plain)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _tar_members(archive: tarfile.TarFile, plain: IO[bytes]) -> tuple[dict[str, Entry], Callable[[str], Any]]:
     found: dict[str, Entry] = {}
     members: dict[str, tarfile.TarInfo] = {}
     for info in archive:
@@ -171,12 +185,10 @@ def _tar(path: Path) -> tuple[dict[str, Entry], Callable[[str], IO[bytes]]]:
         if len(found) == MOST_ENTRIES:
             break
 
-    def opened(name: str) -> IO[bytes]:
-        stream = archive.extractfile(members[name])
-        if stream is None:
-            raise OSError(f"{name}: no plain file")
-        return stream
+    def opened(name: str) -> Any:
+        return archive.extractfile(members[name])
 
+    weakref.finalize(opened, plain.close)
     return found, opened
 
 
@@ -189,12 +201,14 @@ def _expanded(path: Path) -> IO[bytes]:
         return path.open("rb")
     plain = tempfile.TemporaryFile()
     left = MOST_UNPACKED_BYTES
-    with opener(path) as stream:
+    with opener(path) as stream, contextlib.ExitStack() as unfinished:
+        unfinished.callback(plain.close)
         while chunk := stream.read(1 << 20):
             left -= len(chunk)
             if left < 0:
                 raise DataError(f"{path}: unpacks to more than {MOST_UNPACKED_BYTES} bytes")
             plain.write(chunk)
+        unfinished.pop_all()
     plain.seek(0)
     return cast(IO[bytes], plain)
 

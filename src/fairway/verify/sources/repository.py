@@ -163,6 +163,9 @@ class CommitTree(Tree):
 class _Blob(io.RawIOBase):
     """The output of git, ended with the stream."""
 
+    mode = "rb"
+    name = ""
+
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
