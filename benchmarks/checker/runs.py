@@ -69,7 +69,7 @@ def judge_folder(clone: Path, mirror: Path | None, path: str, number: int | None
     if mirror is not None and number is not None:
         repository = Repository(mirror)
         commit = repository.commit(f"refs/pull/{number}/head")
-        change = repository.change(commit, repository.base(commit))
+        change = repository.change(commit, repository.base(commit), number)
     folder = clone / path
     verdict = check(
         FolderTree(folder),

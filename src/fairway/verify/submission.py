@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 from fairway.errors import DataError
 from fairway.verify.claims.claim import Claim
+from fairway.verify.claims.reader import read_claim
 from fairway.verify.leaderboard import Leaderboard, whole_leaderboard
 from fairway.verify.logs.facts import LogFacts
-from fairway.verify.parsers import read_claim, read_logs, read_programs
+from fairway.verify.logs.read import read_logs
 from fairway.verify.programs.program import Programs
+from fairway.verify.programs.read import read_programs
 from fairway.verify.tracks import Track
 from fairway.verify.tree import Tree
 
@@ -25,6 +27,8 @@ class Change:
     deleted: Sequence[str]
     folders: Sequence[str]
     """Folders of records that it adds, below the checkout."""
+    pr: int | None = None
+    """Its number, where the ref by which it was named holds one."""
     pr: int | None = None
     """Number of the pull request, where the reference says it."""
 
@@ -50,6 +54,7 @@ class Submission:
     change: Change | None = None
     """None where no pull request was given."""
     leaderboard: Leaderboard | None = None
+    """The public leaderboard of the track, and our own records of it; None where there is neither."""
     problems: Sequence[tuple[str, str, int | None]] = ()
     """Message, file and line of what could not be read at all."""
 
@@ -72,12 +77,13 @@ def read_submission(
 ) -> Submission:
     """Everything that rules may look at, from the files of one folder; what cannot be read is a problem, not an error.
 
-    ``path`` is the folder as it was named; ``change`` the pull request that brings it, where one is judged.
+    ``path`` is the folder as it was named; ``change`` the pull request that brings it, where one is judged;
+    ``leaderboard`` our own records, which are added to the public leaderboard of the track.
     """
     problems: list[tuple[str, str, int | None]] = []
     programs = read_programs(tree)
-    logs = read_logs(tree, programs)
     submission_file, claim, claim_text = read_claim(tree)
+    logs = read_logs(tree, programs, claim)
     readme_file = _named(tree, README)
     requirements_file = _named(tree, REQUIREMENTS)
     return Submission(

@@ -1,5 +1,6 @@
 """What the judge was pointed at, as folders to judge: plain ones, those of archives, those of a pull request."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -88,11 +89,17 @@ def of_pull_request(clone: Path, ref: str, base: str | None, track: str | None) 
     """The folders of records that a commit adds to the branch it goes to; all that it changes, if it adds none."""
     repository = Repository(clone)
     commit = repository.commit(ref)
-    change = repository.change(commit, repository.base(commit, base))
+    change = repository.change(commit, repository.base(commit, base), number_of(ref))
     for folder in change.folders or ("",):
         named = PurePosixPath(folder).parent.name.removeprefix("track_") or UNPLACED_TRACK
         known = track_called(track or named, clone)
         yield Target(path=folder, track=known, clone=clone, commit=commit, change=change)
+
+
+def number_of(ref: str) -> int | None:
+    """The number of the pull request in a ref such as ``refs/pull/77/head``."""
+    match = re.search(r"(?:^|/)pull/([0-9]{1,9})(?:/|$)", ref)
+    return None if match is None else int(match[1])
 
 
 def track_called(name: str, near: Path) -> Track:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from scipy import stats
-
 from fairway.verify import statistics
 from fairway.verify.claims.headline import Headline
 from fairway.verify.leaderboard import Accepted, Leaderboard, best_of
@@ -90,16 +88,17 @@ def compare(headline: Headline, best: Accepted, *, margin: float = MARGIN_NATS) 
     return replace(plain, t_one_sample=t, p_one_sample=p, p_any=p_any, welch=welch)
 
 
+def by_order(chain: Leaderboard, track: str, place: Place) -> dict[str, Accepted]:
+    """The best that stood before, in each order that gives one."""
+    orders = {"pull requests": _by_pr, "dates": _by_date, "merges": _by_merge}
+    found = {name: best_of(_earlier(chain.of(track), place, order)) for name, order in orders.items()}
+    return {name: row for name, row in found.items() if row is not None}
+
+
 def orders_disagree(chain: Leaderboard, track: str, place: Place, headline: Headline) -> bool:
     """Whether the order of dates, or of merges, would give other answers than that of pull requests."""
-    rows = chain.of(track)
-    answers = set()
-    for order in (_by_pr, _by_date, _by_merge):
-        best = best_of(_earlier(rows, place, order))
-        if best is not None:
-            result = compare(headline, best)
-            answers.add((result.beats, result.significant))
-    return len(answers) > 1
+    results = [compare(headline, best) for best in by_order(chain, track, place).values()]
+    return len({(result.beats, result.significant) for result in results}) > 1
 
 
 def runs_needed(gain: float, spread: float, margin: float, p_max: float, *, most: int = 50) -> int | None:
@@ -107,15 +106,22 @@ def runs_needed(gain: float, spread: float, margin: float, p_max: float, *, most
     if gain <= margin:
         return None
     for runs in range(2, most + 1):
-        if _one_sample(gain, spread, runs, margin)[1] < p_max:
+        if p_of_gain(gain, spread, runs, margin) < p_max:
             return runs
     return None
+
+
+def p_of_gain(gain: float, spread: float, runs: int, margin: float) -> float:
+    """One-sided p-value of a gain over the margin, the predecessor taken as exact; runs without scatter are sure."""
+    if not spread:
+        return 0.0 if gain > margin else 1.0
+    return _one_sample(gain, spread, runs, margin)[1]
 
 
 def _one_sample(gain: float, spread: float, runs: int, margin: float) -> tuple[float, float]:
     """One-sided t-test that the mean gain is above the margin: t and p."""
     t = (gain - margin) / (spread / math.sqrt(runs))
-    return t, float(stats.t.sf(t, runs - 1))
+    return t, statistics.student_below(-t, float(runs - 1))
 
 
 _Order = Callable[[Accepted, Place], bool]

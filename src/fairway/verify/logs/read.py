@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fairway.verify.claims.claim import Claim
+from fairway.verify.claims.reader import read_claim
 from fairway.verify.logs.facts import LogFacts
 from fairway.verify.logs.parse import read_log
 from fairway.verify.logs.roles import seed_in_name, with_roles
-from fairway.verify.parsers import read_claim
 from fairway.verify.programs.program import Programs
 from fairway.verify.tree import Tree
 

@@ -58,8 +58,8 @@ class Repository:
         except DataError as error:
             raise DataError(f"{self.path}: {commit[:12]} and {onto[:12]} have no commit in common") from error
 
-    def change(self, commit: str, base: str) -> Change:
-        """What lies between two commits; a folder of records is new where ``base`` holds nothing below it."""
+    def change(self, commit: str, base: str, number: int | None = None) -> Change:
+        """What lies between two commits, as pull request ``number`` where that is known; a folder of records is new where ``base`` holds nothing below it."""
         fields = self._git("diff-tree", "-r", "-z", "--no-renames", "--raw", base, commit).split(b"\0")
         paths: dict[str, list[str]] = {"A": [], "M": [], "D": []}
         for head, name in zip(fields[:-1:2], fields[1::2], strict=False):
@@ -72,6 +72,7 @@ class Repository:
             modified=tuple(paths["M"]),
             deleted=tuple(paths["D"]),
             folders=tuple(sorted(touched - held)),
+            pr=number,
         )
 
     def listing(self, commit: str, paths: Sequence[str]) -> list[tuple[str, str, str, int, bytes]]:
