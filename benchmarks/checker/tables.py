@@ -25,6 +25,8 @@ def facts(cases: Sequence[Mapping[str, Any]], judged: Mapping[str, Judged], mark
             hits[name] += same(want, got)
             if not same(want, got):
                 misses.append(f"{case['folder'][:44]}  {key}: expected {want!r}, got {got!r}")
+    crashes = [f"{path}  {crash}: {_why(one)}" for path, one in judged.items() for crash in one.verdict.crashes]
+    _print_misses("crashes", crashes)
     _print_misses("facts that differ", misses)
     _table(
         "facts", ("fact", "equal", "of"), [(name, hits[name], due[name]) for name in sorted(due)], markdown, share=True
@@ -52,7 +54,7 @@ def merged(judged: Sequence[Judged], legality: frozenset[str] | set[str], markdo
     for one in judged:
         told = [f for f in one.verdict.findings if f.profile in ("precedent", "both")]
         for crash in one.verdict.crashes:
-            failing.append(f"{one.path}  CRASH {crash}")
+            failing.append(f"{one.path}  CRASH {crash}: {_why(one)}")
         for finding in told:
             line = (
                 f"{one.path[8:60]}  [{finding.category}] {finding.rule} {finding.file}:{finding.line} {finding.message}"
@@ -96,7 +98,11 @@ def challenged(
         told = one.flagged()
         complete += set(case["categories"]) <= told
         for verdict in one.verdicts:
-            crashes += [f"#{case['pr']} {verdict.folder[:50]}  CRASH {crash}" for crash in verdict.crashes]
+            crashes += [
+                f"#{case['pr']} {verdict.folder[:50]}  {finding.rule}: {finding.message}"
+                for finding in verdict.findings
+                if finding.rule in verdict.crashes and "crashed" in finding.message
+            ]
         if one.error:
             crashes.append(f"#{case['pr']}  {one.error}")
         for category in told:
@@ -123,6 +129,10 @@ def challenged(
     print(
         f"labels found: {sum(hits.values())} of {sum(due.values())}; {sum(one.seconds for one in found):.1f} s in all\n"
     )
+
+
+def _why(one: Judged) -> str:
+    return "; ".join(f.message for f in one.verdict.findings if "which is a fault of the judge" in f.message)
 
 
 def same(want: Any, got: Any) -> bool:

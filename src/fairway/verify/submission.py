@@ -29,8 +29,6 @@ class Change:
     """Folders of records that it adds, below the checkout."""
     pr: int | None = None
     """Its number, where the ref by which it was named holds one."""
-    pr: int | None = None
-    """Number of the pull request, where the reference says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,10 @@ class Repository:
             raise DataError(f"{self.path}: {commit[:12]} and {onto[:12]} have no commit in common") from error
 
     def change(self, commit: str, base: str, number: int | None = None) -> Change:
-        """What lies between two commits, as pull request ``number`` where that is known; a folder of records is new where ``base`` holds nothing below it."""
+        """What lies between two commits, as pull request ``number`` where that is known.
+
+        A folder of records is new where ``base`` holds nothing below it.
+        """
         fields = self._git("diff-tree", "-r", "-z", "--no-renames", "--raw", base, commit).split(b"\0")
         paths: dict[str, list[str]] = {"A": [], "M": [], "D": []}
         for head, name in zip(fields[:-1:2], fields[1::2], strict=False):
