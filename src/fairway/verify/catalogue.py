@@ -2,13 +2,27 @@
 
 from fairway.verify.finding import Rule
 from fairway.verify.rules import (
+    claim_coherent,
+    claimed_bytes,
+    claimed_code_size,
+    claimed_loss,
+    claimed_score,
+    claimed_seeds,
+    claimed_spread,
+    claimed_times,
     folder_name,
     folder_size,
+    leaderboard_states_claim,
     ledger_absent,
     links,
     one_new_folder,
+    predecessor_beaten,
+    readme_states_claim,
     required_files,
+    seeds_enough,
     stray_files,
+    submission_json,
+    submission_size,
 )
 
 SUBMISSION_RULES: tuple[Rule, ...] = (
@@ -18,6 +32,20 @@ SUBMISSION_RULES: tuple[Rule, ...] = (
     stray_files.RULE,
     links.RULE,
     folder_size.RULE,
+    submission_json.RULE,
+    claim_coherent.RULE,
+    claimed_score.RULE,
+    claimed_spread.RULE,
+    claimed_loss.RULE,
+    claimed_bytes.RULE,
+    claimed_code_size.RULE,
+    claimed_times.RULE,
+    claimed_seeds.RULE,
+    seeds_enough.RULE,
+    readme_states_claim.RULE,
+    leaderboard_states_claim.RULE,
+    submission_size.RULE,
+    predecessor_beaten.RULE,
     ledger_absent.RULE,
 )
 """Every rule over a ``Submission``; one line a rule."""

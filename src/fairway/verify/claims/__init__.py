@@ -7,5 +7,6 @@
 - ``predecessor``: what a submission must beat, and whether it does.
 - ``reader``: from ``submission.json`` to the claim.
 - ``sums``: facts of all logs together.
+- ``tell``: how findings say where a claim stands.
 - ``verdicts``: what arithmetic says of a claim.
 """

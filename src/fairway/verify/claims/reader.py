@@ -89,6 +89,12 @@ def claim_of(file: str, data: bytes) -> Claim:
     )
 
 
+def spellings_given(raw: Mapping[str, Any], name: str) -> dict[str, float]:
+    """Every spelling of a numeric field that the file gives as a number, in the order in which they count."""
+    given = {key: raw.get(key) for key in _aliases()["top"][name]}
+    return {key: _real(value) for key, value in given.items() if is_number(value)}
+
+
 @cache
 def _aliases() -> dict[str, dict[str, list[str]]]:
     file = Path(__file__).with_name("aliases.toml")

@@ -236,7 +236,9 @@ def _timed(submission: Submission) -> Iterator[tuple[str, str, float, Sequence[L
     trained = _by_seed(runs)
     for key in _TIMES:
         value = getattr(claim, key)
-        if value is not None:
+        by_seed = any(getattr(entry, key) is not None for entry in (claim.per_seed or {}).values())
+        listed = isinstance(claim.raw.get(claim.spelled.get(key, key)), list)
+        if value is not None and not (by_seed and listed):
             yield key, key, value, evaluations if key == "eval_s" else runs
         for seed, entry in (claim.per_seed or {}).items():
             value = getattr(entry, key)

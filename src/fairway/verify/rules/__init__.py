@@ -19,6 +19,12 @@ Asked of anybody's submission, and listed in ``catalogue.SUBMISSION_RULES``:
 
 - ``one_new_folder``, ``folder_name``: what a pull request may add, and what it is called.
 - ``required_files``, ``stray_files``, ``links``, ``folder_size``: what lies in the folder.
+- ``submission_json``, ``claim_coherent``: whether the claim can be read, and does not contradict itself.
+- ``claimed_score``, ``claimed_spread``, ``claimed_loss``, ``claimed_bytes``, ``claimed_code_size``, ``claimed_times``,
+  ``claimed_seeds``: the claim against logs and files, one question each.
+- ``readme_states_claim``, ``leaderboard_states_claim``: the claim against what else is said of it.
+- ``submission_size``: code and model in four readings of the rule.
+- ``seeds_enough``, ``predecessor_beaten``: how many seeds, and whether they beat the record before.
 - ``ledger_absent``: whether the evidence of a record of fairway's own is there.
 
 A rule imports ``facts`` or ``submission``, ``finding`` and what they stand on, never another rule.

@@ -1,0 +1,43 @@
+"""The claimed loss is in the logs, and belongs to the claimed score."""
+
+from collections.abc import Iterator
+
+from fairway.verify.claims.tell import at, few, need, need_logs, number, said
+from fairway.verify.claims.verdicts import loss_match, meant, per_seed_loss, ratio_consistent
+from fairway.verify.facts import NoEvidence
+from fairway.verify.finding import Finding, Rule, failed, passed
+from fairway.verify.submission import Submission
+
+
+def _check(submission: Submission) -> Iterator[Finding]:
+    claimed = need(submission, "val_loss")
+    need_logs(submission)
+    scores = meant(submission)
+    right, consistent, seeds = loss_match(submission), ratio_consistent(submission), per_seed_loss(submission)
+    if right is None:
+        raise NoEvidence("no log gives a loss", file=submission.submission_file)
+    place = at(submission, "val_loss")
+    for difference in seeds or ():
+        yield failed(
+            f"{difference.what} = {number(difference.claimed)}, {difference.log} says {few(difference.shown)}", **place
+        )
+    if not right:
+        yield failed(f"{said(submission, 'val_loss')} is in no log and not their mean: {few(scores.loss)}", **place)
+    if consistent is False:
+        bpb, scale = need(submission, "val_bpb"), scores.nats_per_bit or 0.0
+        yield failed(
+            f"val_loss / val_bpb is {claimed / bpb:.5f}, in the logs {scale:.5f}: one of the two is wrong", **place
+        )
+    if right and consistent is not False and not seeds:
+        yield passed(f"{said(submission, 'val_loss')} is what the logs say", **place)
+
+
+RULE = Rule(
+    id="claimed-loss",
+    why="Loss and score are tied by tokens per byte; a pair that the logs do not hold is of another run or tokenizer.",
+    source="rules as applied: bpb = loss / ln 2 * tokens / bytes",
+    scope="submission",
+    check=_check,
+    category="evidence_packaging",
+    fix="Take val_loss from the same log lines as val_bpb.",
+)

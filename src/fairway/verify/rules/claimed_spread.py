@@ -1,0 +1,32 @@
+"""The claimed standard deviation is that of the seeds."""
+
+from collections.abc import Iterator
+
+from fairway.verify.claims.tell import at, need, need_logs, said
+from fairway.verify.claims.verdicts import meant, spreads, std_match
+from fairway.verify.facts import NoEvidence
+from fairway.verify.finding import Finding, Rule, failed, passed
+from fairway.verify.submission import Submission
+
+
+def _check(submission: Submission) -> Iterator[Finding]:
+    need(submission, "val_bpb_std")
+    need_logs(submission)
+    right = std_match(submission)
+    scores = meant(submission).bpb
+    if right is None:
+        raise NoEvidence(f"{len(scores)} scored logs show no spread", file=submission.submission_file)
+    sample, population = spreads(scores)
+    message = f"{said(submission, 'val_bpb_std')}; {len(scores)} logs: {sample:.6f} with n - 1, {population:.6f} with n"
+    yield (passed if right else failed)(message, **at(submission, "val_bpb_std"))
+
+
+RULE = Rule(
+    id="claimed-spread",
+    why="The p-value hangs on the spread of the seeds.",
+    source="openai/parameter-golf README: enough runs to show the gain at p < 0.01",
+    scope="submission",
+    check=_check,
+    category="evidence_packaging",
+    fix="Recompute the standard deviation from the logs, with n - 1 below the line.",
+)
