@@ -12,13 +12,25 @@ class ScoreLine:
     """One line that gives a loss and a score."""
 
     label: str
-    val_loss: float
-    """Nats per token."""
+    val_loss: float | None
+    """Nats per token; None where the line gives the score alone."""
     val_bpb: float
     """Bits per byte."""
     digits: int
     """Decimals of ``val_bpb`` as written."""
     eval_s: float | None
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteCount:
+    """One line that says over how many bytes of text a score was taken."""
+
+    label: str
+    bytes: int
+    tokens: int | None
+    bpb: Sequence[float]
+    """The scores that stand on the line."""
     line: int
 
 
@@ -48,7 +60,9 @@ class LogFacts:
     calibration_s: float | None = None
     decompress_s: float | None = None
     precompute_s: float | None = None
-    """Seconds in which state was built from the validation set before its scoring began."""
+    """Seconds in which state was built from the validation set, or weights adapted to it, before its scoring began."""
+    process_s: float | None = None
+    """Seconds of the whole process by the shell's clock."""
     world_size: int | None = None
     gpus: Mapping[str, int] = field(default_factory=dict)
     val_tokens: int | None = None
@@ -58,6 +72,9 @@ class LogFacts:
     """The line that says that only part of the validation set was scored."""
     scores: Sequence[ScoreLine] = ()
     """Every score line outside the dumped source, in order; diagnostics and step validations are not among them."""
+    diagnostics: Sequence[ScoreLine] = ()
+    """Scores of anything but the artifact as it is evaluated in the end: before quantization, of averages."""
+    byte_counts: Sequence[ByteCount] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     """Hyper-parameters that the log prints, as written."""
     dump_bytes: int | None = None

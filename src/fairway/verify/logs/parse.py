@@ -4,16 +4,18 @@ from typing import BinaryIO
 
 from fairway.verify.logs import patterns as p
 from fairway.verify.logs.dump import Dump
-from fairway.verify.logs.facts import LogFacts, ScoreLine
+from fairway.verify.logs.facts import ByteCount, LogFacts, ScoreLine
 from fairway.verify.logs.lines import Lines, bare
 from fairway.verify.logs.run import Run, calibration_seconds, eval_seconds, final_score, model_bytes, total_bytes
 
 MOST_SCORES = 4_000
+LONGEST_LABEL = 80
 MOST_SETTINGS = 600
 MOST_STEPS = 20_000
 _HINTS = (
     "step", "train", "total", "udget", "erialized", "ode", "eed", "world", "okens", "docs", "GPU", "NVIDIA", "compile",
     "ecompress", "gptq", "GPTQ", "precompute", "artifact", "bytes", "limited", "subset", "params", "hess", "Hess",
+    "Train", "top", "World", "rtifact", "real", "quant",
 )  # fmt: skip
 
 
@@ -37,53 +39,78 @@ class Reader:
         """One line, without prefixes."""
         if self.dump.feed(number, line) or not line:
             return
-        if "val_" in line or "bpb" in line:
+        if "bpb" in line or "BPB" in line:
             self._score(number, line)
         if line[0] in "sSiI0123456789" and "/" in line or line.startswith("step"):
             self._step(number, line)
-        if ":" in line or "=" in line or "|" in line:
+        if ":" in line or "=" in line:
             self._setting(line)
-            if any(hint in line for hint in _HINTS):
-                self._size(number, line)
-                self._time(number, line)
-                self._setup(number, line)
+        if any(hint in line for hint in _HINTS):
+            self._size(number, line)
+            self._time(number, line)
+            self._setup(number, line)
         if "limited" in line or "ubset" in line or "first " in line or "val_" in line:
             if p.PARTIAL.search(line) and self.run.partial is None:
                 self.run.partial = (line.strip()[:120], number)
 
     def _score(self, number: int, line: str) -> None:
+        self._count(number, line)
         bpb = p.BPB.search(line)
-        if bpb is None:
-            return
         loss = p.LOSS.search(line)
-        if loss is None or loss.start() > bpb.start():
-            if p.SUMMARY_BPB.match(line):
-                self.run.bpb_alone = (float(bpb["n"].replace(",", "")), number, _digits(bpb["n"]))
+        if bpb is None or loss is None or loss.start() > bpb.start():
+            self._score_alone(number, line)
             return
         words = line[: loss.start()].split()
-        if not words or not p.LABEL.match(words[0]):
+        if not words or not p.LABEL.match(words[0]) or p.STEP.match(line):
             return
         label = " ".join(word for word in words if not p.ARGUMENT.fullmatch(word)).rstrip(":")
-        if not label or p.STEP.match(line) or len(label) > 80:
+        if not label or len(label) > LONGEST_LABEL:
             return
         spent = p.SPENT.search(line, loss.start())
         eval_s = None if spent is None else p.seconds(spent[1], spent[2])
         key = (label, bpb["n"], "" if spent is None else spent[0])
-        if key in self.run.named or len(self.run.scores) >= MOST_SCORES:
+        run = self.run
+        if key in run.named or len(run.named) >= MOST_SCORES:
             return
-        self.run.named.add(key)
+        run.named.add(key)
         if eval_s is not None and not p.PROGRESS.search(label):
-            self.run.times.append((label, bpb["n"], eval_s))
-        if p.MAIN.fullmatch(label) or not p.DIAGNOSTIC.search(label):
-            try:
-                nats, bits = float(loss["n"].replace(",", "")), float(bpb["n"].replace(",", ""))
-            except ValueError:
-                return
-            self.run.scores.append(
+            run.times.append((label, bpb["n"], eval_s))
+        nats, bits = p.real(loss["n"]), p.real(bpb["n"])
+        if nats is None or bits is None:
+            return
+        main = p.MAIN.fullmatch(label) is not None or p.DIAGNOSTIC.search(label) is None
+        (run.scores if main else run.diagnostics).append(
+            ScoreLine(label=label, val_loss=nats, val_bpb=bits, digits=_digits(bpb["n"]), eval_s=eval_s, line=number)
+        )
+
+    def _score_alone(self, number: int, line: str) -> None:
+        text = line.strip()
+        found = p.SUMMARY_BPB.match(text) or p.BPB_ALONE.match(text)
+        if found is None or len(self.run.alone) >= MOST_SCORES or (bits := p.real(found["n"])) is None:
+            return
+        label = found.groupdict().get("label") or "val_bpb"
+        if len(label) <= LONGEST_LABEL and not p.DIAGNOSTIC.search(label):
+            self.run.alone.append(
                 ScoreLine(
-                    label=label, val_loss=nats, val_bpb=bits, digits=_digits(bpb["n"]), eval_s=eval_s, line=number
+                    label=label, val_loss=None, val_bpb=bits, digits=_digits(found["n"]), eval_s=None, line=number
                 )
             )
+
+    def _count(self, number: int, line: str) -> None:
+        counted = p.BYTES.search(line)
+        if counted is None or "bpb" not in line or len(self.run.byte_counts) >= MOST_SCORES:
+            return
+        tokens = p.ANY_TOKENS.search(line)
+        scores = (p.real(found["n"]) for found in p.ANY_BPB.finditer(line))
+        self.run.byte_counts.append(
+            ByteCount(
+                label=line.split()[0].rstrip(":")[:LONGEST_LABEL],
+                bytes=p.whole(counted["n"]),
+                tokens=None if tokens is None else p.whole(tokens["n"]),
+                bpb=tuple(score for score in scores if score is not None),
+                line=number,
+            )
+        )
 
     def _step(self, number: int, line: str) -> None:
         stop = p.STOP.match(line)
@@ -117,8 +144,9 @@ class Reader:
             spent = p.STEP_TIME.search(rest)
             if spent is not None:
                 taken = p.seconds(spent[1], spent[2])
-                if run.stopped_s is None and (spent[2] != "m" or run.train_s is None):
-                    run.train_s = taken
+                in_minutes = spent[2] in ("m", "min")
+                if run.stopped_s is None and (run.coarse or not in_minutes):
+                    run.train_s, run.coarse = taken, in_minutes
                     run.lines["train_s"] = number
 
     def _stop(self, number: int, why: str, taken: float, step: str | None) -> None:
@@ -133,7 +161,9 @@ class Reader:
         run, text = self.run, line.strip()
         if (total := p.TOTAL_FORMAT.match(text)) is not None:
             run.totals.append((total["format"] or "", p.whole(total["n"]), number))
-        elif (total := p.BUDGET.match(text) or p.ARTIFACT_BYTES.match(text)) is not None:
+        elif (
+            total := p.BUDGET.match(text) or p.ARTIFACT_BYTES.match(text) or p.ARTIFACT_PLAIN.match(text)
+        ) is not None:
             if (n := p.whole(total["n"])) > 1000:
                 run.totals.append(("stated", n, number))
         elif (total := p.TOTAL_PIPE.search(text)) is not None:
@@ -160,7 +190,11 @@ class Reader:
             self._stop(number, stop[1], p.seconds(stop[2], stop[3]), stop["step"])
         elif (trained := p.TRAINED.match(text)) is not None:
             run.stated_s = p.seconds(trained[1], trained[2])
-            run.lines.setdefault("stated_s", number)
+            run.lines.setdefault("train_s", number)
+            if trained["step"] is not None:
+                run.steps = int(trained["step"])
+        elif (stopped := p.STOPPED_AT.match(text)) is not None:
+            run.steps = int(stopped["step"])
         elif (total := p.TOTAL_EVAL.match(text)) is not None:
             run.total_eval_s = p.seconds(total[1], total[2])
             run.lines["total_eval_s"] = number
@@ -174,8 +208,16 @@ class Reader:
             run.calibration[collected["what"].lower()] = p.seconds(collected[2], collected[3])
             run.lines["calibration_s"] = number
         elif (ahead := p.PRECOMPUTED.match(text)) is not None:
-            run.precompute_s = p.seconds(ahead[2], ahead[3])
-            run.lines["precompute_s"] = number
+            self._ahead(number, p.seconds(ahead[2], ahead[3]))
+        elif (adapted := p.ADAPTED.match(text)) is not None:
+            self._ahead(number, p.seconds(adapted[1], adapted[2]))
+        elif (process := p.PROCESS.match(text)) is not None:
+            run.process_s = 60.0 * int(process["minutes"] or 0) + float(process["seconds"])
+            run.lines["process_s"] = number
+
+    def _ahead(self, number: int, taken: float) -> None:
+        self.run.precompute_s = round((self.run.precompute_s or 0.0) + taken, 6)
+        self.run.lines["precompute_s"] = number
 
     def _setup(self, number: int, line: str) -> None:
         text = line.strip()
@@ -240,15 +282,13 @@ class Reader:
         if final is not None:
             where["final"] = final.line
             eval_s = eval_seconds(run, final)
-        elif run.bpb_alone is not None:
-            where["final"] = run.bpb_alone[1]
         train_s = run.train_s if run.train_s is not None else run.stated_s
         return LogFacts(
             file=file,
             runs_in_file=self.runs,
             seed_logged=None if self.seed is None else self.seed[0],
             final_label=None if final is None else final.label,
-            final_val_bpb=final.val_bpb if final is not None else run.bpb_alone[0] if run.bpb_alone else None,
+            final_val_bpb=None if final is None else final.val_bpb,
             final_val_loss=None if final is None else final.val_loss,
             bytes_total=None if total is None else total[0],
             bytes_model=None if model is None else model[0],
@@ -263,12 +303,15 @@ class Reader:
             calibration_s=calibration_seconds(run.calibration),
             decompress_s=run.decompress_s,
             precompute_s=run.precompute_s,
+            process_s=run.process_s,
             world_size=None if self.world is None else self.world[0],
             gpus=self.gpus,
             val_tokens=None if self.tokens is None else self.tokens[0],
             documents=None if self.documents is None else self.documents[0],
             partial=None if run.partial is None else run.partial[0],
-            scores=tuple(run.scores),
+            scores=(*run.scores, *run.alone) if not run.scores else tuple(run.scores),
+            diagnostics=tuple(run.diagnostics),
+            byte_counts=tuple(run.byte_counts),
             settings=self.settings,
             dump_bytes=None if self.dump.found is None else len(self.dump.found[0].encode()),
             dump_sha256=self.dump.sha256,

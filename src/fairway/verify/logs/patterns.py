@@ -3,6 +3,7 @@
 Names follow the survey of real logs (docs of the corpus: score, step, stop, bytes, code, time, seed, machine).
 """
 
+import math
 import re
 
 NUMBER = r"[-+]?\d[\d,_]*(?:\.\d+)?(?:[eE][-+]?\d+)?"
@@ -15,7 +16,16 @@ LABEL = re.compile(r"[A-Za-z][\w.:\-]*")
 ARGUMENT = re.compile(r"\S*[:=]\S*\d\S*,?$|[|(\[].*|[:,]$")
 """A word of a score's line that is no part of its label: ``stride:64``."""
 
-SUMMARY_BPB = re.compile(rf"val_bpb:\s{{2,}}(?P<n>{NUMBER})\s*$")
+BPB_ALONE = re.compile(
+    rf"(?P<label>[A-Za-z][\w.+\-]*(?: [A-Za-z]\w*| \([\w -]+\))*?)[ :]\s*(?:val_)?bpb(?: ?\([\w -]+\))?"
+    rf"\s*[:=]\s*(?P<n>{NUMBER})\s*$",
+    re.IGNORECASE,
+)
+"""``Quantized BPB: 1.03``, ``final_x_exact val_bpb:1.27905213``."""
+SUMMARY_BPB = re.compile(rf"(?:val_bpb:\s{{2,}}|final bpb: )(?P<n>{NUMBER})\s*$", re.IGNORECASE)
+BYTES = re.compile(r"(?<![\w.])(?:bytes|total_bytes|byte_count|n_bytes)\s?[=:]\s?(?P<n>\d[\d,_]{4,})\b")
+ANY_TOKENS = re.compile(r"(?<![\w.])(?:tokens|tokens_scored|n_tok|total_targets)\s?[=:]\s?(?P<n>\d[\d,_]{4,})\b")
+ANY_BPB = re.compile(rf"\w*bpb\w*\s?[=:]\s?(?P<n>{NUMBER})\b", re.IGNORECASE)
 
 DIAGNOSTIC = re.compile(
     r"diag|pre[-_ ]?quant|post[-_ ]?ema|post_swa|pre_ttt|baseline|float|fp32|raw_|ema_|swa_|step|best|warm|checkpoint"
@@ -32,17 +42,19 @@ SPENT = re.compile(rf"\b(?:eval_time|time|eval|elapsed|t)\s?[:=]\s*{_TIME}")
 TOTAL_EVAL = re.compile(rf"total_eval_time\s*[:=]\s*{_TIME}")
 
 STEP = re.compile(
-    r"(?:(?:step|iter|s)[ :=]{1,2})?(?P<step>\d{1,9})\s?/\s?(?P<steps>\d{1,9})\b[ :,|]+(?P<rest>.*)", re.I
+    r"(?:(?:step|iter|s)[ :=]{1,12})?(?P<step>\d{1,9})\s?/\s?(?P<steps>\d{1,9})\b[ :,|]+(?P<rest>.*)", re.IGNORECASE
 )
-STEP_ALONE = re.compile(r"step[ :=]{1,2}(?P<step>\d{1,9})\b[ :,|]+(?P<rest>.*)", re.IGNORECASE)
+STEP_ALONE = re.compile(r"step[ :=]{1,12}(?P<step>\d{1,9})\b[ :,|]+(?P<rest>.*)", re.IGNORECASE)
 STEP_TIME = re.compile(rf"\b(?:train_time|t|tt|time|elapsed)\s?[:=]\s?{_TIME}")
-STEP_KIND = re.compile(r"(?:^|\s)(?:train_|tr_)?(?:loss|tl|fitness)\s?[:=]")
+STEP_KIND = re.compile(r"(?:^|[\s|])(?:train_|tr_)?(?:loss|tl|fitness)\s?[:= ]")
 STEP_VALIDATION = re.compile(r"(?:^|\s)(?:val_loss|vl|val_bpb)\s?[:=]")
 STOP = re.compile(rf"stopping_early: ?(?P<why>\w+)\s+train_time:\s?{_TIME}(?:\s+step:\s?(?P<step>\d+))?")
 TRAINED = re.compile(
-    rf"(?:training (?:complete|done|finished)[^0-9]*?|train(?:ing)?_(?:time|seconds|wallclock)\s*[:=]\s*){_TIME}",
+    rf"(?:training (?:complete|done|finished)[^0-9]*?|train(?:ing)?_(?:time|seconds|wallclock)\s*[:=]\s*){_TIME}"
+    r"(?: \((?P<step>\d+) steps\))?",
     re.IGNORECASE,
 )
+STOPPED_AT = re.compile(r"stopping early at step (?P<step>\d+)", re.IGNORECASE)
 
 TOTAL_FORMAT = re.compile(
     rf"(?:final )?total (?:submission|artifact)(?: size)?(?: \(?(?P<format>[\w+.\-/ ]+?)\)?)?\s*[:=]\s*(?P<n>{NUMBER})"
@@ -53,8 +65,9 @@ TOTAL_PIPE = re.compile(rf"\bTotal submission: (?P<n>{NUMBER})(?: bytes)?", re.I
 BUDGET = re.compile(rf"budget: ?(?P<n>{NUMBER})/(?P<cap>{NUMBER})\b")
 ARTIFACT_BYTES = re.compile(
     rf"(?:artifact_bytes|bytes_total|submission_size|artifact size)\s*[:=]\s*(?P<n>{NUMBER})(?: ?bytes| ?B\b|\s|$)",
-    re.I,
+    re.IGNORECASE,
 )
+ARTIFACT_PLAIN = re.compile(rf"artifact(?: size)?:\s+(?P<n>{NUMBER}) bytes", re.IGNORECASE)
 MODEL = re.compile(rf"serialized model(?: (?P<format>[^:]+?))?\s*:\s*(?P<n>{NUMBER})(?: ?bytes)?", re.IGNORECASE)
 MODEL_PIPE = re.compile(rf"(?P<format>\w+\+\w+) model: (?P<n>{NUMBER}) bytes\b", re.IGNORECASE)
 CODE = re.compile(
@@ -69,7 +82,7 @@ CODE_SHA256 = re.compile(
 SEED = re.compile(r"seed\s?[:=]\s?(\d{1,12})$", re.IGNORECASE)
 SEED_INLINE = re.compile(r"(?:^|\s)seed[:=](\d{1,12})(?:\s|$)", re.IGNORECASE)
 SEED_HEADER = re.compile(r"params:.*\bs:(\d{1,12})$")
-WORLD = re.compile(r"world_size\s?[:=]\s?(\d{1,5})\b")
+WORLD = re.compile(r"world[_ ]size\s?[:=]\s?(\d{1,5})\b", re.IGNORECASE)
 WORLD_HEADER = re.compile(r"params:.*\bws:(\d{1,5})\b")
 TOKENS = re.compile(rf"val_loader\b.*\btokens[:=](?P<n>{NUMBER})\b")
 TOKENS_PLAIN = re.compile(rf"val(?:idation)?[_ ]tokens\s?[:=]\s?(?P<n>{NUMBER})\b", re.IGNORECASE)
@@ -90,6 +103,10 @@ DECOMPRESSED = re.compile(rf"deserialize:? decompress\w* done in {_TIME}", re.IG
 COLLECTED = re.compile(
     rf"gptq\w*:?\s?(?P<what>collected|calibrated|generated|done|hessians?|calibration)\b.*?\bin {_TIME}", re.IGNORECASE
 )
+ADAPTED = re.compile(
+    rf"pre_?-?quant\w*:?\s?(?:done|completed?)\b.*?\b(?:elapsed|total_time|time)\s?[:=]\s?{_TIME}", re.IGNORECASE
+)
+PROCESS = re.compile(r"real\s+(?:(?P<minutes>\d+)m)?(?P<seconds>\d+(?:\.\d+)?)s?$")
 PRECOMPUTED = re.compile(rf"(?P<what>\w+):precompute(?:_done)?\b.*\belapsed={_TIME}")
 
 SETTING = re.compile(r"\s*([A-Za-z_]\w{1,60}): ?(\S.{0,300})?$")
@@ -106,3 +123,12 @@ def seconds(amount: str, unit: str) -> float:
     """A span of time in seconds."""
     scale = {"ms": 0.001, "m": 60.0, "min": 60.0}.get(unit, 1.0)
     return round(float(amount.replace(",", "").replace("_", "")) * scale, 6)
+
+
+def real(text: str) -> float | None:
+    """A finite number as scripts write it; None where it is none."""
+    try:
+        value = float(text.replace(",", "").replace("_", ""))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fairway.verify.logs import patterns as p
-from fairway.verify.logs.facts import ScoreLine
+from fairway.verify.logs.facts import ByteCount, ScoreLine
 
 
 @dataclass(slots=True)
@@ -12,14 +12,20 @@ class Run:
 
     steps: int | None = None
     train_s: float | None = None
+    coarse: bool = True
+    """Whether the training clock is known to the tenth of a minute only."""
     stopped_s: float | None = None
     stated_s: float | None = None
     seen: set[str] = field(default_factory=set)
     scores: list[ScoreLine] = field(default_factory=list)
+    diagnostics: list[ScoreLine] = field(default_factory=list)
+    alone: list[ScoreLine] = field(default_factory=list)
+    """Scores without a loss."""
+    byte_counts: list[ByteCount] = field(default_factory=list)
     times: list[tuple[str, str, float]] = field(default_factory=list)
     """Label, score as written and seconds of each evaluation, diagnostics included."""
     named: set[tuple[str, str, str]] = field(default_factory=set)
-    bpb_alone: tuple[float, int, int] | None = None
+    process_s: float | None = None
     total_eval_s: float | None = None
     totals: list[tuple[str, int, int]] = field(default_factory=list)
     models: list[tuple[str, int, int]] = field(default_factory=list)
@@ -39,8 +45,8 @@ class Run:
 
 
 def final_score(run: Run) -> ScoreLine | None:
-    """The last score, by the digits with most decimals where its line is printed twice."""
-    told = [score for score in run.scores if not p.PROGRESS.search(score.label)] or run.scores
+    """The last score, by the line with most decimals; a score without a loss if there is no other."""
+    told = [score for score in run.scores if not p.PROGRESS.search(score.label)] or run.scores or run.alone
     if not told:
         return None
     last = told[-1]
