@@ -18,7 +18,7 @@ FORMATS = ("table", "text", "json", "sarif", "markdown")
 def command(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of submissions, zip or tar files.", metavar="FOLDER..."),
+        typer.Argument(help="Folders of submissions or files in them, zip or tar archives.", metavar="FOLDER..."),
     ] = None,
     track: Annotated[str | None, typer.Option(help="The track, where the folder's place does not name it.")] = None,
     profile: Annotated[str, typer.Option(help="strict, precedent or both.")] = "both",
@@ -56,7 +56,8 @@ def command(
     if repo is not None and ref is not None:
         wanted = list(targets.of_pull_request(repo, ref, base, track))
     else:
-        wanted = [target for folder in folders or () for target in targets.on_disk(folder, track)]
+        named = [target for folder in folders or () for target in targets.on_disk(folder, track)]
+        wanted = list({(target.path, target.root): target for target in named}.values())
     options = targets.Options(
         profiles=PROFILES if profile == "both" else (profile,),
         waivers=_waivers(waive or ()),

@@ -69,9 +69,11 @@ def judged(target: Target, options: Options) -> Verdict:
 
 
 def on_disk(path: Path, track: str | None) -> Iterator[Target]:
-    """The folder at ``path``, or the folders of the archive there; ``DataError`` if there is neither."""
+    """The folder at ``path`` or around the file there, or the folders of an archive; ``DataError`` if there is none."""
     if not path.exists() and not path.is_symlink():
         raise DataError(f"{path}: no such folder")
+    if not path.is_dir():
+        path = _around(path) or path
     if path.is_dir():
         yield Target(path=str(path), track=track_called(track or track_of(path), path), folder=path)
         return
@@ -83,6 +85,12 @@ def on_disk(path: Path, track: str | None) -> Iterator[Target]:
             raise DataError(f"{path}: names no track_<name> above its folder; say --track")
         known = track_called(track or inside.removeprefix("track_"), path)
         yield Target(path=f"{path}:{tree.root or '.'}", track=known, archive=path, root=tree.root)
+
+
+def _around(path: Path) -> Path | None:
+    """The folder of records that a file lies in: commit hooks name files."""
+    above = path.absolute().parent
+    return next((folder for folder in (above, *above.parents) if folder.parent.name.startswith("track_")), None)
 
 
 def of_pull_request(clone: Path, ref: str, base: str | None, track: str | None) -> Iterator[Target]:
