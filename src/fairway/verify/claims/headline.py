@@ -101,7 +101,7 @@ def claimed(logs: Sequence[LogFacts], claim: Claim | None) -> Headline:
     ends = final(logs)
     if claim is None:
         return ends
-    quoted = Headline(scores=tuple(_quoted(log, claim.per_seed or {}) for log in scored(logs)))
+    quoted = _chosen(tuple(_quoted(log, claim.per_seed or {}) for log in scored(logs)), claim)
     if claim.val_bpb is None or quoted != ends or _explains(ends, claim.val_bpb):
         return quoted
     return _of_one_label(logs, claim.val_bpb) or ends
@@ -142,6 +142,19 @@ def _quoted(log: LogFacts, per_seed: Mapping[str, object]) -> Score:
     if said is None or agrees(said, end.val_bpb, most=SCORE_DIGIT):
         return end
     return next((each for each in _others(log) if agrees(said, each.val_bpb, most=SCORE_DIGIT)), end)
+
+
+def _chosen(scores: Sequence[Score], claim: Claim) -> Headline:
+    """Where a seed ran more than once, the runs that the claim quotes, if it quotes any."""
+    kept = [score for score in scores if _says(claim, score) is not False]
+    missing = {score.seed for score in scores} - {score.seed for score in kept}
+    return Headline(scores=tuple(score for score in scores if score in kept or score.seed in missing))
+
+
+def _says(claim: Claim, score: Score) -> bool | None:
+    """Whether the claim gives this score for its seed; None where it gives none."""
+    entry = (claim.per_seed or {}).get(str(score.seed))
+    return None if entry is None or entry.val_bpb is None else agrees(entry.val_bpb, score.val_bpb, most=SCORE_DIGIT)
 
 
 def _others(log: LogFacts) -> list[Score]:

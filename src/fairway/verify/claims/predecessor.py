@@ -133,8 +133,8 @@ def _earlier(rows: Sequence[Accepted], place: Place, before: _Order) -> list[Acc
 
 
 def _by_pr(row: Accepted, place: Place) -> bool:
-    if place.row is not None and row.pr is None and place.row.pr is None:
-        return row.line < place.row.line
+    if place.row is not None:
+        return row.line < place.row.line and (row.pr is None or row.pr != place.row.pr)
     if place.pr is not None:
         return row.pr is None or row.pr < place.pr
     return row.date[:10] <= place.date[:10] if place.date is not None else True

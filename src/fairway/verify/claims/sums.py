@@ -58,9 +58,23 @@ def code_bytes(submission: Submission) -> int | None:
     main = submission.programs.main
     if main is None:
         return None
-    reached = [path for path in submission.programs.reached if path != main.file and path.endswith(CODE_SUFFIXES)]
-    sizes = [submission.tree.files[path].size_bytes for path in reached if path in submission.tree.files]
+    programs = [program for program in submission.programs.helpers if program.file in submission.programs.reached]
+    texts = [main.text, *(program.text for program in programs)]
+    reached = {
+        path
+        for path in submission.tree.files
+        if path.endswith(CODE_SUFFIXES)
+        and path != main.file
+        and (path in submission.programs.reached or _named_in(path, texts))
+    }
+    sizes = [submission.tree.files[path].size_bytes for path in reached]
     return len(main.shipped) + sum(sizes)
+
+
+def _named_in(path: str, texts: Sequence[str]) -> bool:
+    """Whether a program names a source file of another language, which it then compiles or loads."""
+    name = path.rpartition("/")[2]
+    return not path.endswith(".py") and any(f"{quote}{name}{quote}" in text for text in texts for quote in "\"'")
 
 
 def recomputed_total_max(submission: Submission) -> int | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fairway.verify.claims.tell import at, few, need, need_logs, number, said
+from fairway.verify.claims.tell import at, few, need, need_claim, need_logs, number, said
 from fairway.verify.claims.verdicts import loss_match, meant, per_seed_loss, ratio_consistent
 from fairway.verify.facts import NoEvidence
 from fairway.verify.finding import Finding, Rule, failed, passed
@@ -10,6 +10,9 @@ from fairway.verify.submission import Submission
 
 
 def _check(submission: Submission) -> Iterator[Finding]:
+    if need_claim(submission).val_loss is None:
+        yield passed("no loss is claimed", file=submission.submission_file)
+        return
     claimed = need(submission, "val_loss")
     need_logs(submission)
     scores = meant(submission)
