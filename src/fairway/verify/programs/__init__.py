@@ -7,4 +7,8 @@
 - ``codecs``: the decoders that a program may unpack itself with, bounded.
 - ``parse``: text to its syntax tree, and which Python versions take it.
 - ``fstrings``: f-strings as Python 3.12 allows them, and the same program without.
+- ``names``: whole names of what a program calls, however it imported them.
+- ``imports``: what a program imports, and who has it.
+- ``effects``: what a program does to the world around it.
+- ``verdicts``: what reading the programs answers with yes or no.
 """

@@ -4,6 +4,7 @@ import base64
 import binascii
 import bz2
 import codecs
+import json
 import lzma
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -141,6 +142,17 @@ def undo(data: Any, encoding: str = "utf-8", errors: str = "strict") -> Any:
     return decode(data, encoding, errors)
 
 
+def unjson(data: Any) -> Any:
+    """What ``json.loads`` gives, lists as tuples."""
+    return _frozen(json.loads(data if isinstance(data, str) else decode(data)))
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_frozen(part) for part in value)
+    return {key: _frozen(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
 SAFE_ENCODINGS = frozenset({"utf8", "ascii", "usascii", "latin1", "iso88591", "utf8sig", "cp1252", "utf16", "utf16le"})
 
 
@@ -167,6 +179,7 @@ DECODERS: Mapping[str, Callable[..., Any]] = {
     "bytes.fromhex": lambda text: bytes.fromhex(text),
     "bytearray.fromhex": lambda text: bytes.fromhex(text),
     "codecs.decode": undo,
+    "json.loads": unjson,
     "lzma.decompress": unlzma,
     "zlib.decompress": unzlib,
     "gzip.decompress": ungzip,
@@ -196,5 +209,6 @@ ERRORS: Sequence[type[Exception]] = (
     lzma.LZMAError,
     zlib.error,
     binascii.Error,
+    RecursionError,
 )
 """What a decoder may end in when its input is not what it takes."""

@@ -112,7 +112,7 @@ def _main(reader: _Reader) -> str | None:
 
 
 def _claimed_code_bytes(tree: Tree) -> frozenset[int]:
-    """Numbers that the folder's submission.json gives for its code; where that is no JSON they are read all the same."""
+    """Numbers that submission.json gives for the code; where that is no JSON they are read all the same."""
     try:
         text = tree.read(CLAIM, CLAIM_LIMIT_BYTES).decode("utf-8", "replace")
     except DataError:

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from fairway.verify.programs.codecs import COMPRESSIONS, DECODERS, ERRORS, LIMIT_BYTES, unlzma, unzlib
@@ -12,10 +12,15 @@ from fairway.verify.programs.evaluate import CannotEvaluate, Code, Evaluator, Pa
 from fairway.verify.programs.parse import Parsed, parse
 
 MOST_LAYERS = 6
-STUB_SHARE = 0.5
-"""A constant that fills this much of a file is what the file is there for."""
-STUB_CODE_BYTES = 6_000
-"""What is longer than this, its constants not counted, is a program of its own, whatever else it executes."""
+STUB_SHARE = 0.2
+"""A constant that fills this much of a file is what the file is there for; escapes make it four times as long there."""
+STUB_NODES = 600
+"""A tree with more nodes than this, its constants not counted, is a program of its own, whatever else it executes."""
+CHARACTERS_A_NODE = 8
+"""About what a node takes in source text: what is executed is the program only where it is longer than what does it."""
+MOST_RUNS = 8
+MOST_GUESSES = 300
+MOST_GUESSED_BYTES = 30_000_000
 _RUNNERS = frozenset({"exec", "eval"})
 _RUN_FILES = frozenset({"runpy.run_path"})
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
@@ -105,22 +110,23 @@ def text_of(data: bytes) -> tuple[str, str]:
 
 def _executed(tree: ast.Module, text: str, file: str, read: Callable[[str], bytes], files: list[str]) -> _Layer | None:
     """The program that a program executes instead of being one; None where it is one."""
-    runs = list(_runs(tree))
+    nodes = sum(not isinstance(node, ast.Constant) for node in ast.walk(tree))
+    if nodes > STUB_NODES:
+        return None
+    runs = list(islice(_runs(tree), MOST_RUNS))
     constants = sorted(_constants(tree), key=len, reverse=True)
     longest = constants[0] if constants else b""
-    rest = len(text) - sum(len(constant) for constant in constants)
-    stub = rest < STUB_CODE_BYTES
     problem = ""
-    for body, call in runs if stub else ():
+    for body, call in runs:
         evaluator = Evaluator(file, read)
-        evaluator.learn(tree.body)
-        evaluator.learn(body)
         try:
+            evaluator.learn(tree.body)
+            evaluator.learn(body)
             found = _source(evaluator, call)
-        except CannotEvaluate as reason:
+        except (CannotEvaluate, RecursionError) as reason:
             problem = problem or f"line {call.lineno} executes what cannot be had by decoding ({reason})"
             continue
-        if found is None or not found[0].strip() or len(found[0]) < len(text) - sum(map(len, constants)):
+        if found is None or not found[0].strip() or len(found[0]) < CHARACTERS_A_NODE * nodes:
             continue
         files += evaluator.files
         opened = evaluator.files[-1] if evaluator.files else ""
@@ -128,7 +134,7 @@ def _executed(tree: ast.Module, text: str, file: str, read: Callable[[str], byte
         plain = bool(opened) and not evaluator.used
         how = f"{decoders} {'open ' + opened if opened else ''}".strip() or "plain"
         return _Layer(found[0], opened if plain and opened.endswith(".py") else file, how)
-    if len(longest) >= STUB_SHARE * len(text) and stub:
+    if len(longest) >= STUB_SHARE * len(text):
         names = _names(tree)
         for payload in constants[:3]:
             guessed = _guessed(payload, names)
@@ -138,7 +144,7 @@ def _executed(tree: ast.Module, text: str, file: str, read: Callable[[str], byte
             raise _Hidden(
                 problem or f"line {runs[0][1].lineno} executes a constant that no decoder named in it decodes"
             )
-    if problem and rest < STUB_CODE_BYTES / 4:
+    if problem and nodes < STUB_NODES / 4:
         raise _Hidden(problem)
     return None
 
@@ -220,13 +226,24 @@ def _guessed(payload: bytes, names: frozenset[str]) -> tuple[str, str] | None:
         for path, decode in DECODERS.items()
         if path.split(".")[0] in ("base64", "binascii") and path.split(".")[1] in names
     ]
-    for (encoding, first), (codec, second) in product(encodings or [("plain", bytes)], list(_expanders(names))):
+    tried = made = 0
+    for encoding, first in encodings or [("plain", bytes)]:
         try:
-            text, problem = text_of(second(first(payload)))
+            packed = first(payload)
         except tuple(ERRORS):
             continue
-        if not problem and text.strip() and parse(text).tree is not None:
-            return text, f"{encoding} {codec}".removeprefix("plain ")
+        for codec, second in _expanders(names):
+            tried += 1
+            if tried > MOST_GUESSES or made > MOST_GUESSED_BYTES:
+                return None
+            try:
+                found = second(packed)
+            except tuple(ERRORS):
+                continue
+            made += len(found)
+            text, problem = text_of(found)
+            if not problem and text.strip() and parse(text).tree is not None:
+                return text, f"{encoding} {codec}".removeprefix("plain ")
     return None
 
 
