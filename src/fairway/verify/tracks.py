@@ -75,6 +75,15 @@ class GainTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormerSet:
+    """A validation set that the track had before."""
+
+    bytes: int
+    targets: tuple[int, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSet:
     """The fixed validation set of a track."""
 
@@ -86,6 +95,7 @@ class ValidationSet:
     source: str
     usual: tuple[int, ...] = ()
     """The counts of ``targets`` that the published data sets give; the others come from exports of one's own."""
+    former: tuple[FormerSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +149,9 @@ def load_track(path: Path) -> Track:
                 **validation,
                 "targets": tuple(validation["targets"]),
                 "usual": tuple(validation.get("usual", ())),
+                "former": tuple(
+                    FormerSet(**{**known, "targets": tuple(known["targets"])}) for known in validation.get("former", ())
+                ),
             }
         ),
     )

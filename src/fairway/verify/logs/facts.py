@@ -58,6 +58,8 @@ class LogFacts:
     eval_sum_s: float | None = None
     ttt_warmup_s: float | None = None
     calibration_s: float | None = None
+    calibrates_on_itself: bool = False
+    """Whether calibration ran on text that the model generated."""
     decompress_s: float | None = None
     precompute_s: float | None = None
     """Seconds in which state was built from the validation set, or weights adapted to it, before its scoring began."""
@@ -88,6 +90,8 @@ class LogFacts:
     """Whether the log holds source that is not in one piece."""
     code_sha256: str | None = None
     """Hash of the code that the log states in so many words."""
+    trace_sha256: str = ""
+    """Of the training losses, step by step, without clocks; empty where there are too few to tell runs apart."""
     sha256: str = ""
     """Of the file."""
     size_bytes: int = 0

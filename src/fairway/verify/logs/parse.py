@@ -1,5 +1,6 @@
 """One log, read line by line into its facts."""
 
+import re
 from typing import BinaryIO
 
 from fairway.verify.logs import patterns as p
@@ -18,12 +19,18 @@ _HINTS = (
     "Train", "top", "World", "rtifact", "real", "quant",
 )  # fmt: skip
 
+_HEADER = re.compile(r"Hyperparameters:|Running P(?:ython|yTorch)\b")
+
 
 class Reader:
-    """Takes the lines of one log; ``facts`` tells what they say. Several runs in a file: the last one counts."""
+    """Takes the lines of one log, of whose runs the last that has a score counts; ``facts`` tells what they say."""
 
     def __init__(self) -> None:
         self.run = Run()
+        self._earlier = self.run
+        """The last run with a score before the one that is read."""
+        self._header = True
+        """Whether training has not begun, so that what is printed is set and not measured."""
         self.runs = 1
         self.dump = Dump()
         self.seed: tuple[int, int] | None = None
@@ -125,6 +132,7 @@ class Reader:
         if not validates and p.STEP_KIND.search(rest) is None:
             return
         run, at = self.run, int(step["step"])
+        self._header = self._header and at == 0
         if line in run.seen:
             return
         if (
@@ -134,10 +142,14 @@ class Reader:
             and at <= 10_000
         ):
             if run.stopped_s is not None or at <= 1:
+                self._earlier = run if run.scores else self._earlier
                 self.run, self.runs = Run(), self.runs + 1
                 run = self.run
         if len(run.seen) < MOST_STEPS:
             run.seen.add(line)
+            loss = None if validates else p.STEP_LOSS.search(rest)
+            if loss is not None:
+                run.losses.append(f"{at}:{loss['n']}")
         if run.steps is None or at >= run.steps:
             run.steps = at
             run.lines["steps"] = number
@@ -207,6 +219,8 @@ class Reader:
         elif (collected := p.COLLECTED.match(text)) is not None:
             run.calibration[collected["what"].lower()] = p.seconds(collected[2], collected[3])
             run.lines["calibration_s"] = number
+        elif p.SELF_GENERATED.match(text) is not None:
+            run.calibrates_on_itself = True
         elif (ahead := p.PRECOMPUTED.match(text)) is not None:
             self._ahead(number, p.seconds(ahead[2], ahead[3]))
         elif (adapted := p.ADAPTED.match(text)) is not None:
@@ -243,7 +257,9 @@ class Reader:
             self.code_sha256 = code[1].lower()
 
     def _setting(self, line: str) -> None:
-        if len(self.settings) >= MOST_SETTINGS:
+        if _HEADER.match(line):
+            self._header = True
+        if not self._header or len(self.settings) >= MOST_SETTINGS:
             return
         pairs = p.PAIR.findall(line[:4000])
         one = p.SETTING.fullmatch(line)
@@ -257,7 +273,7 @@ class Reader:
 
     def facts(self, file: str, lines: Lines) -> LogFacts:
         """What the log says."""
-        run = self.run
+        run = self.run if self.run.scores or self.run.alone or not self._earlier.scores else self._earlier
         final, where = final_score(run), dict(run.lines)
         total, model = total_bytes(run), model_bytes(run)
         for name, found in (
@@ -301,6 +317,7 @@ class Reader:
             eval_sum_s=round(sum(spent for _, _, spent in run.times), 6) if run.times else None,
             ttt_warmup_s=run.warmup_s,
             calibration_s=calibration_seconds(run.calibration),
+            calibrates_on_itself=run.calibrates_on_itself,
             decompress_s=run.decompress_s,
             precompute_s=run.precompute_s,
             process_s=run.process_s,
@@ -317,6 +334,7 @@ class Reader:
             dump_sha256=self.dump.sha256,
             dump_garbled=self.dump.garbled,
             code_sha256=self.code_sha256,
+            trace_sha256=run.trace_sha256,
             sha256=lines.sha256,
             size_bytes=lines.size_bytes,
             lines=where,

@@ -10,14 +10,14 @@ NUMBER = r"[-+]?\d[\d,_]*(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _TIME = r"(\d[\d,_]*(?:\.\d+)?)\s?(ms|s|m|min|seconds|sec)\b"
 
 LOSS = re.compile(rf"\bval_loss\s*[:=]\s*(?P<n>{NUMBER}|nan|-?inf)", re.IGNORECASE)
-BPB = re.compile(rf"\bval_bpb\s*[:=]\s*(?P<n>{NUMBER}|nan|-?inf)", re.IGNORECASE)
+BPB = re.compile(rf"\bval_(?:var_)?bpb\s*[:=]\s*(?P<n>{NUMBER}|nan|-?inf)", re.IGNORECASE)
 """``<label> [stride:64] val_loss:X val_bpb:Y [eval_time:Nms]`` is the line of a score; what precedes is its label."""
 LABEL = re.compile(r"[A-Za-z][\w.:\-]*")
-ARGUMENT = re.compile(r"\S*[:=]\S*\d\S*,?$|[|(\[].*|[:,]$")
+ARGUMENT = re.compile(r"(?!final)\S*[:=]\S*\d\S*,?$|[|(\[].*|[:,]$")
 """A word of a score's line that is no part of its label: ``stride:64``."""
 
 BPB_ALONE = re.compile(
-    rf"(?P<label>[A-Za-z][\w.+\-]*(?: [A-Za-z]\w*| \([\w -]+\))*?)[ :]\s*(?:val_)?bpb(?: ?\([\w -]+\))?"
+    rf"(?P<label>[A-Za-z][\w.+\-]*(?: [A-Za-z]\w*| \([\w -]+\))*?)[ :_]\s*(?:val_)?bpb(?: ?\([\w -]+\))?"
     rf"\s*[:=]\s*(?P<n>{NUMBER})\s*$",
     re.IGNORECASE,
 )
@@ -47,6 +47,7 @@ STEP = re.compile(
 STEP_ALONE = re.compile(r"step[ :=]{1,12}(?P<step>\d{1,9})\b[ :,|]+(?P<rest>.*)", re.IGNORECASE)
 STEP_TIME = re.compile(rf"\b(?:train_time|t|tt|time|elapsed)\s?[:=]\s?{_TIME}")
 STEP_KIND = re.compile(r"(?:^|[\s|])(?:train_|tr_)?(?:loss|tl|fitness)\s?[:= ]")
+STEP_LOSS = re.compile(rf"(?:^|[\s|])(?:train_|tr_)?(?:loss|tl|fitness)\s?[:= ]\s*(?P<n>{NUMBER})")
 STEP_VALIDATION = re.compile(r"(?:^|\s)(?:val_loss|vl|val_bpb)\s?[:=]")
 STOP = re.compile(rf"stopping_early: ?(?P<why>\w+)\s+train_time:\s?{_TIME}(?:\s+step:\s?(?P<step>\d+))?")
 TRAINED = re.compile(
@@ -107,6 +108,9 @@ ADAPTED = re.compile(
     rf"pre_?-?quant\w*:?\s?(?:done|completed?)\b.*?\b(?:elapsed|total_time|time)\s?[:=]\s?{_TIME}", re.IGNORECASE
 )
 PROCESS = re.compile(r"real\s+(?:(?P<minutes>\d+)m)?(?P<seconds>\d+(?:\.\d+)?)s?$")
+SELF_GENERATED = re.compile(
+    r"gptq\w*:?\s?(?:generat\w+|collect\w+ hessians)\b.*(?:autoregressive|self-?gen)", re.IGNORECASE
+)
 PRECOMPUTED = re.compile(rf"(?P<what>\w+):precompute(?:_done)?\b.*\belapsed={_TIME}")
 
 SETTING = re.compile(r"\s*([A-Za-z_]\w{1,60}): ?(\S.{0,300})?$")

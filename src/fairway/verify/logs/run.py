@@ -1,9 +1,13 @@
 """What one run of a script printed: its scores, clocks and sizes, and which of them count."""
 
+import hashlib
 from dataclasses import dataclass, field
 
 from fairway.verify.logs import patterns as p
 from fairway.verify.logs.facts import ByteCount, ScoreLine
+
+LEAST_LOSSES = 3
+"""Losses of so many steps do not come out equal in two runs."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,9 @@ class Run:
     code_uncompressed: tuple[int, int] | None = None
     warmup_s: float | None = None
     calibration: dict[str, float] = field(default_factory=dict)
+    calibrates_on_itself: bool = False
+    losses: list[str] = field(default_factory=list)
+    """Step and training loss, as written."""
     decompress_s: float | None = None
     precompute_s: float | None = None
     partial: tuple[str, int] | None = None
@@ -42,6 +49,11 @@ class Run:
     def begun(self) -> bool:
         """Whether a first step after this belongs to another run."""
         return bool(self.steps and self.steps > 1) or bool(self.scores)
+
+    @property
+    def trace_sha256(self) -> str:
+        """Of the training losses, where there are enough of them to tell two runs apart."""
+        return hashlib.sha256(" ".join(self.losses).encode()).hexdigest() if len(self.losses) >= LEAST_LOSSES else ""
 
 
 def final_score(run: Run) -> ScoreLine | None:

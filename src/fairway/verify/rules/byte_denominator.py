@@ -1,0 +1,67 @@
+"""The bytes that a score was divided by are those of the validation text."""
+
+from collections.abc import Iterator
+
+from fairway.verify.facts import NoEvidence
+from fairway.verify.finding import Finding, Rule, failed, passed, review
+from fairway.verify.logs.asked import AGREE, claimed_line, claimed_scores, evaluated
+from fairway.verify.logs.denominator import Denominator, compared, judged
+from fairway.verify.logs.facts import LogFacts
+from fairway.verify.submission import Submission
+from fairway.verify.tracks import ValidationSet
+
+PARTIAL = "partial_validation"
+
+
+def _check(submission: Submission) -> Iterator[Finding]:
+    validation = submission.track.validation
+    if validation is None:
+        raise NoEvidence("the track has no fixed validation set")
+    found = [finding for log in evaluated(submission) for finding in _log(submission, validation, log)]
+    if not found:
+        raise NoEvidence("no log gives loss, score and number of validation tokens together")
+    yield from found
+
+
+def _log(submission: Submission, validation: ValidationSet, log: LogFacts) -> Iterator[Finding]:
+    score = claimed_line(submission, log)
+    if score is not None and (told := judged(validation, log, score)) is not None:
+        base = f"{score.label} {score.val_bpb} with loss {score.val_loss} over {log.val_tokens:,} tokens"
+        yield _said(told, f"{base} divides by {told.bytes:,} bytes", log.file, score.line, sure=log.partial is None)
+    claims = claimed_scores(submission)
+    last = {count.label: count for count in log.byte_counts}
+    for count in last.values():
+        told = compared(validation, count.bytes, count.tokens, validation.tolerance)
+        claimed = any(abs(bpb - shown) <= AGREE for bpb in claims for shown in count.bpb)
+        if told.outcome not in ("whole", "former"):
+            message = f"{count.label} counts {count.bytes:,} bytes"
+            yield _said(told, message, log.file, count.line, sure=claimed)
+
+
+def _said(told: Denominator, message: str, file: str, line: int, *, sure: bool) -> Finding:
+    message += f", {told.ratio:.4%} of the {told.expected:,} of the validation set"
+    if told.outcome == "whole":
+        return passed(message, file=file, line=line)
+    if told.outcome == "former":
+        return passed(f"{message} that the track had then", file=file, line=line)
+    say = failed if sure else review
+    if told.outcome in ("part", "less"):
+        return say(f"{message}: not all of it is scored", file=file, line=line, category=PARTIAL)
+    name = f", {told.signature}" if told.signature else ""
+    return say(
+        f"{message}: the score is too low by a factor of {told.ratio:.4f}{name}, or this is another text",
+        file=file,
+        line=line,
+    )
+
+
+RULE = Rule(
+    id="byte-denominator",
+    why="Bits per byte are comparable only where everybody divides by the bytes of the same text.",
+    source="openai/parameter-golf README: tokenizer-agnostic bits per byte over the fixed validation set; #1143, #1545",
+    scope="submission",
+    check=_check,
+    category="byte_accounting",
+    fix="Count the UTF-8 bytes of the original validation text, each once; their sum depends on no tokenizer.",
+    cases=(755, 1143, 1184, 1289, 1545, 1687, 2138),
+)
