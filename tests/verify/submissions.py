@@ -23,7 +23,7 @@ TARGETS = 62_021_632
 """Tokens of the validation set in the vocabulary of 1,024 pieces."""
 VAL_BYTES = 151_080_891
 """Bytes of its text, as the merged logs imply them."""
-LOSSES = {7: 1.88012345, 42: 1.88112345, 1337: 1.87912345}
+LOSSES = {7: 1.83012345, 42: 1.83112345, 1337: 1.82912345}
 MODEL_BYTES = {7: 15_810_101, 42: 15_820_202, 1337: 15_815_303}
 
 PROGRAM = '''"""A plain program: train on training shards, pack, unpack, score once from left to right."""

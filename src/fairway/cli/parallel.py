@@ -1,6 +1,7 @@
 """Many folders at once, each judged in a process of its own."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +20,10 @@ def all_judged(targets: Sequence[Target], options: Options, jobs: int | None = N
             yield judged(target, options)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        waiting: list[Future[Verdict]] = [pool.submit(judged, target, options) for target in targets]
+        with warnings.catch_warnings():
+            # Python 3.12 warns of any fork beside a thread; none of ours runs when the processes are made.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            waiting: list[Future[Verdict]] = [pool.submit(judged, target, options) for target in targets]
         for target, future in zip(targets, waiting, strict=True):
             try:
                 yield future.result()
@@ -31,7 +35,10 @@ def all_judged(targets: Sequence[Target], options: Options, jobs: int | None = N
 def _alone(target: Target, options: Options) -> Verdict:
     with ProcessPoolExecutor(1) as pool:
         try:
-            return pool.submit(judged, target, options).result()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                waiting = pool.submit(judged, target, options)
+            return waiting.result()
         except BrokenProcessPool:
             died = unverifiable("the process that judged the folder died, which is a fault of the judge")
             return Verdict(

@@ -18,12 +18,12 @@ class Welch:
     """How probable such a gain, or a larger one, would be if the true gain were the margin."""
 
 
-def mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float | int]) -> float:
     """Exactly summed mean of at least one value."""
     return math.fsum(values) / len(values)
 
 
-def sample_std(values: Sequence[float]) -> float | None:
+def sample_std(values: Sequence[float | int]) -> float | None:
     """Standard deviation with n - 1 below the line; None for one value."""
     return statistics.stdev(values) if len(values) > 1 else None
 

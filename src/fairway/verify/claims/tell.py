@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fairway.verify.claims.claim import Claim
+from fairway.verify.claims.compare import Number
 from fairway.verify.facts import NoEvidence
 from fairway.verify.logs.facts import LogFacts
 from fairway.verify.strict_json import Written
@@ -20,12 +21,12 @@ def need_claim(submission: Submission) -> Claim:
     return submission.claim
 
 
-def need(submission: Submission, key: str) -> float:
+def need(submission: Submission, key: str) -> Number:
     """A claimed number; ``NoEvidence`` where submission.json does not give it."""
     value = getattr(need_claim(submission), key)
     if value is None:
         raise NoEvidence(f"{key} is not claimed", file=submission.submission_file)
-    number: float = value
+    number: Number = value
     return number
 
 
@@ -50,7 +51,7 @@ def said(submission: Submission, key: str) -> str:
     return f"{claim.spelled.get(key, key)} = {number(getattr(claim, key))}"
 
 
-def number(value: float | None) -> str:
+def number(value: float | int | None) -> str:
     """A number as it was written; sizes with separators."""
     if value is None:
         return "nothing"

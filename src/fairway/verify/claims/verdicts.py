@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fairway.verify import statistics
 from fairway.verify.claims import headline
-from fairway.verify.claims.compare import agrees, unit_of
+from fairway.verify.claims.compare import Number, agrees, unit_of
 from fairway.verify.claims.headline import SCORE_DIGIT, Headline
 from fairway.verify.claims.sums import compared
 from fairway.verify.logs.facts import LogFacts
@@ -29,8 +29,8 @@ class Difference:
     """For people: ``seed 42 steps``."""
     key: str
     """Canonical name of the claimed field."""
-    claimed: float
-    shown: Sequence[float]
+    claimed: Number
+    shown: Sequence[Number]
     log: str | None = None
 
 
@@ -218,7 +218,7 @@ def times(submission: Submission) -> list[Difference] | None:
     return found if compared_any else None
 
 
-_TIMES: Mapping[str, Callable[[LogFacts], tuple[float | None, ...]]] = {
+_TIMES: Mapping[str, Callable[[LogFacts], tuple[Number | None, ...]]] = {
     "train_s": lambda log: (log.train_s,),
     "eval_s": lambda log: (log.eval_s, log.eval_sum_s),
     "steps": lambda log: (log.steps,),
@@ -226,7 +226,7 @@ _TIMES: Mapping[str, Callable[[LogFacts], tuple[float | None, ...]]] = {
 }
 
 
-def _timed(submission: Submission) -> Iterator[tuple[str, str, float, Sequence[LogFacts]]]:
+def _timed(submission: Submission) -> Iterator[tuple[str, str, Number, Sequence[LogFacts]]]:
     """Field, name for people, claimed number, and the logs that could show it."""
     claim = submission.claim
     if claim is None:
@@ -287,15 +287,15 @@ def _by_seed(logs: Iterable[LogFacts]) -> dict[str, list[LogFacts]]:
     return found
 
 
-def _difference(what: str, key: str, claimed: float, shown: Sequence[float], logs: Sequence[LogFacts]) -> Difference:
+def _difference(what: str, key: str, claimed: Number, shown: Sequence[Number], logs: Sequence[LogFacts]) -> Difference:
     return Difference(what=what, key=key, claimed=claimed, shown=shown, log=logs[0].file if len(logs) == 1 else None)
 
 
-def _with_mean(values: Sequence[float]) -> tuple[float, ...]:
+def _with_mean(values: Sequence[Number]) -> tuple[Number, ...]:
     return (*values, statistics.mean(values)) if values else ()
 
 
-def _one_of(claimed: float | None, shown: Sequence[float]) -> bool | None:
+def _one_of(claimed: Number | None, shown: Sequence[Number]) -> bool | None:
     if claimed is None or not shown:
         return None
     return any(agrees(claimed, each, most=SCORE_DIGIT) for each in shown)
