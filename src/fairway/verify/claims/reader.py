@@ -247,14 +247,15 @@ def _of_seed(entry: Any, where: str, problems: _Problems) -> dict[str, Any]:
 
 
 def _parallel(value: Any, seeds: Sequence[int] | None, found: Mapping[str, Any]) -> list[tuple[str, float]]:
-    if isinstance(value, dict):
-        return [
-            (str(_seed(key)), number) for key, number in value.items() if is_number(number) and _seed(key) is not None
-        ]
+    """Seed and number, of a list in the order of the seeds, or of an object by seed."""
     names = [str(seed) for seed in seeds] if seeds is not None else list(found)
-    if isinstance(value, list) and len(value) == len(names):
-        return [(seed, _real(number)) for seed, number in zip(names, value, strict=True) if is_number(number)]
-    return []
+    if isinstance(value, dict):
+        pairs = [(str(seed), number) for key, number in value.items() if (seed := _seed(key)) is not None]
+    elif isinstance(value, list) and len(value) == len(names):
+        pairs = list(zip(names, value, strict=True))
+    else:
+        return []
+    return [(seed, _real(number)) for seed, number in pairs if is_number(number)]
 
 
 def _seed(value: Any) -> int | None:

@@ -13,7 +13,7 @@ def _check(submission: Submission) -> Iterator[Finding]:
     if need_claim(submission).val_loss is None:
         yield passed("no loss is claimed", file=submission.submission_file)
         return
-    claimed = need(submission, "val_loss")
+    claimed = float(need(submission, "val_loss"))
     need_logs(submission)
     scores = meant(submission)
     right, consistent, seeds = loss_match(submission), ratio_consistent(submission), per_seed_loss(submission)
@@ -27,7 +27,7 @@ def _check(submission: Submission) -> Iterator[Finding]:
     if not right:
         yield failed(f"{said(submission, 'val_loss')} is in no log and not their mean: {few(scores.loss)}", **place)
     if consistent is False:
-        bpb, scale = need(submission, "val_bpb"), scores.nats_per_bit or 0.0
+        bpb, scale = float(need(submission, "val_bpb")), scores.nats_per_bit or 0.0
         yield failed(
             f"val_loss / val_bpb is {claimed / bpb:.5f}, in the logs {scale:.5f}: one of the two is wrong", **place
         )

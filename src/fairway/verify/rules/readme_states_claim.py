@@ -14,7 +14,7 @@ _NAMED = re.compile(r"(?<![0-9.])([0-3]\.[0-9]{4,8})(?![0-9.])")
 
 
 def _check(submission: Submission) -> Iterator[Finding]:
-    claimed = need(submission, "val_bpb")
+    claimed = float(need(submission, "val_bpb"))
     yield from _folder(submission, claimed)
     right = readme_states(submission)
     if right is None:
