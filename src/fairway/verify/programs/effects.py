@@ -21,8 +21,9 @@ _ABSOLUTE = re.compile(
 _HARMLESS = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr", "/proc/cpuinfo", "/proc/meminfo", "~"})
 _COMMANDS = frozenset(
     "subprocess.run subprocess.call subprocess.check_call subprocess.check_output subprocess.Popen "
-    "subprocess.getoutput subprocess.getstatusoutput os.system os.popen os.execv os.execvp os.execl os.execlp os.execve os.spawnv os.spawnl "
-    "os.posix_spawn pty.spawn asyncio.create_subprocess_exec asyncio.create_subprocess_shell".split()
+    "subprocess.getoutput subprocess.getstatusoutput os.system os.popen os.execv os.execvp os.execl os.execlp "
+    "os.execve os.spawnv os.spawnl os.posix_spawn pty.spawn asyncio.create_subprocess_exec "
+    "asyncio.create_subprocess_shell".split()
 )
 _NETWORK_MODULES = frozenset(
     "aiohttp boto3 botocore ftplib gcsfs gdown grpc http.client httpx kaggle paho paramiko pycurl requests s3fs "

@@ -25,11 +25,12 @@ def dotted(node: ast.AST, known: Mapping[str, str]) -> str:
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
         node = node.value
-    if isinstance(node, ast.Call) and dotted(node.func, known) in ("__import__", "importlib.import_module"):
+    if isinstance(node, ast.Call) and (way := dotted(node.func, known)) in ("__import__", "importlib.import_module"):
         first = node.args[0] if node.args else None
         if not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
             return ""
-        parts.append(first.value)
+        # The builtin gives the outermost package, whatever part of it was named.
+        parts.append(first.value.split(".")[0] if way == "__import__" else first.value)
     elif isinstance(node, ast.Name):
         parts.append(known.get(node.id, node.id))
     else:
