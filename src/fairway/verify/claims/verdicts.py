@@ -90,12 +90,15 @@ def loss_match(submission: Submission) -> bool | None:
 
 
 def bytes_match(submission: Submission) -> bool | None:
-    """Whether the claimed total is that of a log, or their mean."""
-    claim = submission.claim
-    shown = [log.bytes_total for log in headline.trained(submission.logs) if log.bytes_total is not None]
-    if claim is None or claim.bytes_total is None or not shown:
+    """Whether the claimed total is that of a log, or their mean; of a log that rounds it, to the digits it gives."""
+    claim, logs = submission.claim, headline.trained(submission.logs)
+    shown = [log.bytes_total for log in logs if log.bytes_total is not None]
+    rounded = [log.megabytes_total for log in logs if log.bytes_total is None and log.megabytes_total is not None]
+    if claim is None or claim.bytes_total is None or not (shown or rounded):
         return None
-    return any(abs(claim.bytes_total - each) < 1.0 for each in _with_mean(shown))
+    return any(abs(claim.bytes_total - each) < 1.0 for each in _with_mean(shown)) or any(
+        abs(claim.bytes_total - 1e6 * each) <= 10.0 ** (6 - decimals) for each, decimals in rounded
+    )
 
 
 def mean_of_seeds(submission: Submission) -> bool | None:

@@ -48,6 +48,8 @@ class LogFacts:
     final_val_bpb: float | None = None
     final_val_loss: float | None = None
     bytes_total: int | None = None
+    megabytes_total: tuple[float, int] | None = None
+    """Where the total is given in millions of bytes: that, and its number of decimals."""
     bytes_model: int | None = None
     bytes_code: int | None = None
     bytes_code_uncompressed: int | None = None

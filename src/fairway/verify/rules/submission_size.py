@@ -33,11 +33,13 @@ def _check(submission: Submission) -> Iterator[Finding]:
     yield from shipped
     for log in logs:
         yield from _run(submission, log)
+    rounded = [*_rounded(submission)]
+    yield from rounded
     yield from _mebibytes(submission)
-    if not (logs or claimed or shipped):
+    if not (logs or claimed or shipped or rounded):
         yield from _from_readme(submission)
         raise NoEvidence("neither a log, nor submission.json, nor a file of the folder says how large the artifact is")
-    if not logs and not shipped:
+    if not (logs or shipped or rounded):
         raise NoEvidence("no log states the size of the artifact, so the claimed size stands alone")
 
 
@@ -110,6 +112,18 @@ def _shipped(submission: Submission) -> Iterator[Finding]:
         if _MODEL_FILE.fullmatch(path) and "token" not in path.lower():
             message = f"{entry.size_bytes:,} bytes, with the program {entry.size_bytes + code:,}; the cap is {cap:,}"
             yield (failed if entry.size_bytes + code > cap else passed)(message, file=path)
+
+
+def _rounded(submission: Submission) -> Iterator[Finding]:
+    """A log that gives its total in megabytes alone."""
+    cap = submission.track.size.cap_bytes
+    for log in headline.trained(submission.logs):
+        if log.bytes_total is None and log.megabytes_total is not None:
+            megabytes, decimals = log.megabytes_total
+            most = 1e6 * megabytes + 0.5 * 10.0 ** (6 - decimals)
+            message = f"{megabytes:.{decimals}f} MB by the log, so up to {most:,.0f} bytes; the cap is {cap:,}"
+            line = log.lines.get("megabytes_total")
+            yield (review if most > cap else passed)(message, file=log.file, line=line)
 
 
 def _mebibytes(submission: Submission) -> Iterator[Finding]:
