@@ -131,8 +131,8 @@ class Caller(Evaluator):
             self.note("backward", node, loss, loss.own | loss.used)
             return whole
         if tail == "step" and receiver.what == "optimizer":
-            leaf = bool(receiver.own) and receiver.own <= self.leaves
-            self.note("step", node, NOTHING, receiver.own, leaf=leaf)
+            only_leaves = bool(receiver.own) and receiver.own <= self.leaves
+            self.note("step", node, NOTHING, receiver.own, leaf=only_leaves)
             return NOTHING
         if tail == "load_state_dict" and receiver.own and args:
             state = args[0]
@@ -162,7 +162,7 @@ class Caller(Evaluator):
         losses = [value for value in everything if value.loss]
         if len(losses) >= 2 and (tail in library.SMALLER or dotted in ("min", "torch.min", "np.fmin")):
             return replace(whole, picked=node.lineno)
-        if tail == "where" and len(args) == 3 and args[0].loss and args[1].loss and args[2].loss:
+        if tail == "where" and len(args) == 3 and args[0].smaller:
             return replace(whole, picked=node.lineno)
         if tail == "at" and dotted.endswith("add.at") and args:
             self._count(node, node.args[0], args[0], mixed(args[1:], self.clock))
@@ -172,6 +172,10 @@ class Caller(Evaluator):
             leaf = self.made(*everything)
             self.leaves |= leaf.own
             return leaf
+        if dotted.startswith(("nn.", "torch.nn.")) and tail[:1].isupper():
+            return replace(self.made(*everything, what="model"), data=NONE, loss=False)
+        if tail == "compress":
+            self.note("pack", node, whole, whole.used)
         if tail in library.TABLES and not receiver.own:
             return self.made(*everything)
         if tail in library.WRITERS:
@@ -184,7 +188,7 @@ class Caller(Evaluator):
         fed = [value for value in args if value.data & {"val", "train"}]
         if not fed:
             return replace(callee, const=UNKNOWN, ref=None) if not args else whole
-        self.note("forward", node, mixed(fed, self.clock), callee.own, name=tail)
+        self.note("forward", node, mixed(fed, self.clock), callee.own, name=tail, unused=node is self.discarded)
         result = mixed([replace(callee, data=NONE), *args], self.clock)
         return replace(result, loss=result.loss or len(fed) >= 2)
 
@@ -225,7 +229,9 @@ class Caller(Evaluator):
         if "val" in given.data and not given.loss:
             self.note("build", node, given, table.own | self._holder(target))
         if isinstance(target, ast.Name | ast.Attribute):
-            self.bind(target, replace(join([replace(table, items=None, const=UNKNOWN), given]), own=table.own, ref=table.ref))
+            self.bind(
+                target, replace(join([replace(table, items=None, const=UNKNOWN), given]), own=table.own, ref=table.ref)
+            )
 
     def _holder(self, target: ast.expr) -> frozenset[int]:
         """The object whose field something is."""
@@ -251,7 +257,9 @@ class Caller(Evaluator):
         if init is not None:
             self.call_function(Function(node=init, scope=kind.scope, self_value=value), node, args, named)
         else:
-            fields = [s.target.id for s in kind.node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
+            fields = [
+                s.target.id for s in kind.node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
+            ]
             instance.fields.update(zip(fields, args, strict=False))
             instance.fields.update(named)
         return replace(value, used=union(v.own for v in args))
@@ -275,7 +283,12 @@ class Caller(Evaluator):
             self.scope = outer_scope
             return found
         block = Block(
-            kind="call", file=self.file, line=getattr(node, "lineno", 0), name=made.name, number=self.number(), parent=self.block
+            kind="call",
+            file=self.file,
+            line=getattr(node, "lineno", 0),
+            name=made.name,
+            number=self.number(),
+            parent=self.block,
         )
         file, self.block = self.file, block
         self.file = self._file_of(function.scope)
@@ -342,7 +355,17 @@ def _library_root(node: ast.Attribute) -> bool:
     root: Any = node
     while isinstance(root, ast.Attribute):
         root = root.value
-    return isinstance(root, ast.Name) and root.id in ("torch", "np", "numpy", "F", "nn", "math", "copy", "functools", "itertools")
+    return isinstance(root, ast.Name) and root.id in (
+        "torch",
+        "np",
+        "numpy",
+        "F",
+        "nn",
+        "math",
+        "copy",
+        "functools",
+        "itertools",
+    )
 
 
 def _wants_gradient(tail: str, named: Mapping[str, Value]) -> bool:
@@ -350,4 +373,6 @@ def _wants_gradient(tail: str, named: Mapping[str, Value]) -> bool:
 
 
 def _bases(node: ast.ClassDef) -> list[str]:
-    return [b.attr if isinstance(b, ast.Attribute) else b.id for b in node.bases if isinstance(b, ast.Attribute | ast.Name)]
+    return [
+        b.attr if isinstance(b, ast.Attribute) else b.id for b in node.bases if isinstance(b, ast.Attribute | ast.Name)
+    ]

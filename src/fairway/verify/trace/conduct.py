@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from fairway.verify.programs.program import Program, Programs
 from fairway.verify.submission import Submission
-from fairway.verify.trace.events import Block, Event, Trace
-from fairway.verify.trace.switches import switches
+from fairway.verify.trace.events import Block, Event, Trace, common_loop, exclusive
+from fairway.verify.trace.switches import Switches, switches
 from fairway.verify.trace.walk import follow
 
 
@@ -40,10 +40,18 @@ class Learning:
 def courses(submission: Submission) -> tuple[Course, ...]:
     """What runs, followed with the settings of the run; other scripts only where what runs cannot be seen."""
     programs = submission.programs
-    settings = tuple(sorted((name, str(value)) for name, value in switches(submission).items()))
+    settings = switches(submission)
     found = [_course(program, programs, settings) for program in _runnable(programs)]
     seen = [course for course in found if course.trace.events]
     return tuple(seen[:1] if programs.main is not None and seen and seen[0].program is programs.main else seen)
+
+
+def helper_courses(submission: Submission) -> tuple[Course, ...]:
+    """Programs beside the one that runs which name validation shards and compress something, followed by themselves."""
+    programs = submission.programs
+    found = [p for p in programs.helpers if p.tree is not None and p.file not in programs.reached]
+    telling = [p for p in found if "val" in p.text and "compress" in p.text and ".backward(" not in p.text]
+    return tuple(_course(program, programs, Switches()) for program in telling)
 
 
 def _runnable(programs: Programs) -> list[Program]:
@@ -51,14 +59,14 @@ def _runnable(programs: Programs) -> list[Program]:
     return [program for program in [*main, *programs.helpers] if program.tree is not None]
 
 
-def _course(program: Program, programs: Programs, settings: tuple[tuple[str, str], ...]) -> Course:
+def _course(program: Program, programs: Programs, settings: Switches) -> Course:
     others = tuple((p.file, p.tree) for p in programs.helpers if p.tree is not None and p is not program)
     return Course(program=program, trace=_followed(program.file, program.tree, others, settings))
 
 
 @lru_cache(maxsize=8)
-def _followed(file: str, tree: object, others: tuple[tuple[str, object], ...], settings: tuple[tuple[str, str], ...]) -> Trace:
-    return follow(file, tree, dict(others), dict(settings))  # type: ignore[arg-type]
+def _followed(file: str, tree: object, others: tuple[tuple[str, object], ...], settings: Switches) -> Trace:
+    return follow(file, tree, dict(others), settings)  # type: ignore[arg-type]
 
 
 def scores(trace: Trace) -> list[Event]:
@@ -120,9 +128,15 @@ def repeats(event: Event) -> Block | None:
     return None
 
 
+def inside(loop: Block, score: Event, event: Event) -> bool:
+    """Whether score and gradient share a loop over chunks inside a loop of epochs."""
+    shared = common_loop(score, event)
+    return shared is not None and shared is not loop and any(block is loop for block in shared.above())
+
+
 def reaches(trace: Trace, learned: Event, own: frozenset[int], score: Event) -> bool:
     """Whether a score is made with what learned: the thing itself, or a model that got its state."""
-    if score.at <= learned.at:
+    if score.at <= learned.at or exclusive(learned, score):
         return False
     for restore in trace.of("restore"):
         if learned.at < restore.at < score.at and restore.own & own and 0 < restore.born < learned.at:
@@ -132,6 +146,19 @@ def reaches(trace: Trace, learned: Event, own: frozenset[int], score: Event) -> 
         if model in used and at < score.at:
             used |= sources if at > learned.at else frozenset()
     return bool(own & used)
+
+
+def packed(trace: Trace, learning: Learning) -> Event | None:
+    """Where what learned is written to a file afterwards."""
+    for write in trace.of("write"):
+        if write.at > learning.event.at and not exclusive(learning.event, write):
+            sources = set(write.own)
+            for model, given, _at in trace.derived:
+                if model in sources:
+                    sources |= given
+            if sources & learning.own:
+                return write
+    return None
 
 
 def survives(trace: Trace, learning: Learning) -> bool:

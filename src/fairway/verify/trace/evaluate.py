@@ -8,6 +8,7 @@ from typing import Any
 
 from fairway.verify.trace import library
 from fairway.verify.trace.events import Block, Event, Kind, Trace
+from fairway.verify.trace.switches import Switches
 from fairway.verify.trace.values import (
     NONE,
     NOTHING,
@@ -57,7 +58,7 @@ class GaveUp(Exception):
 class Evaluator:
     """What expressions are worth; ``walk.Walker`` adds statements."""
 
-    def __init__(self, switches: Mapping[str, Any]) -> None:
+    def __init__(self, switches: Switches) -> None:
         self.switches = switches
         self.trace = Trace()
         self.clock = 0
@@ -69,6 +70,8 @@ class Evaluator:
         self.scope = Scope({})
         self.running: list[ast.AST] = []
         self.picking: int | None = None
+        self.discarded: ast.expr | None = None
+        """The expression of a statement that throws its value away."""
 
     # ------------------------------------------------------------------ helpers
 
@@ -134,6 +137,8 @@ class Evaluator:
         value = self.scope.get(node.id)
         if value is None:
             return Value(data=library.tokens_called(node.id), born=self.clock)
+        if "byte" in node.id.lower() and not value.loss:
+            value = replace(value, data=value.data | {"bytes"})
         for number in value.own:
             self.trace.last_use[number] = self.clock
         return value
@@ -143,6 +148,12 @@ class Evaluator:
 
     def attribute(self, base: Value, name: str) -> Value:
         """An attribute of a value."""
+        found = self._found(base, name)
+        if "byte" in name.lower() and not found.loss and found.ref is None:
+            return replace(found, data=found.data | {"bytes"})
+        return found
+
+    def _found(self, base: Value, name: str) -> Value:
         if isinstance(base.ref, Instance):
             found = base.ref.fields.get(name)
             if found is not None:
@@ -309,6 +320,8 @@ class Evaluator:
             if first.own or first.ref is not None or first.items is not None:
                 return Value(const=isinstance(node.ops[0], ast.IsNot))
         found = replace(mixed(values, self.clock), own=NONE, match=False)
+        if len(values) == 2 and isinstance(node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+            found = replace(found, smaller=all(side.loss and "val" in side.data for side in values))
         if isinstance(node.ops[0], ast.Eq):
             sides = [v for v in values if "val" in v.data]
             others = [v for v in values if "val" not in v.data and v.const is UNKNOWN and "blob" in v.data]
@@ -348,9 +361,8 @@ class Evaluator:
         """A variable of the environment: what logs or commands say of it, else its default."""
         if name in _OF_THE_LAUNCHER:
             return NOTHING
-        if name.lower() in self.switches:
-            return Value(const=self.switches[name.lower()])
-        return default
+        const = self.switches.of_environment(name, default.const)
+        return default if const is default.const else replace(default, const=const)
 
     @staticmethod
     def convert(name: str, value: Value) -> Value | None:

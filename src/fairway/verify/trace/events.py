@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["backward", "step", "build", "score", "bytes", "forward", "restore", "zeroed", "write"]
-"""``backward``: a gradient of a loss; ``step``: an optimizer moves; ``build``: counts are added to a table; ``score``: a
-loss is added up; ``bytes``: bytes are added up; ``forward``: a model is run; ``restore``: a model gets a state back;
-``zeroed``: losses are multiplied by where tokens match; ``write``: a model's state goes to a file."""
+Kind = Literal["backward", "step", "build", "score", "bytes", "forward", "restore", "zeroed", "write", "pack"]
+"""``backward``: a gradient of a loss; ``step``: an optimizer moves; ``build``: counts are added to a table; ``score``:
+a loss is added up; ``bytes``: bytes are added up; ``forward``: a model is run; ``restore``: a model gets a state back;
+``zeroed``: losses are multiplied by where tokens match; ``write``: something goes to a file; ``pack``: something is
+compressed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,13 +24,15 @@ class Block:
     parent: "Block | None" = None
     steady: bool = False
     """A ``for`` over a range or a sequence, whose turns its variable tells apart."""
+    arm: int = 0
+    """Which side of a branch; both sides have its number."""
     last: int | None = None
     """Loop in whose last turn alone a branch runs."""
     closed: int = 0
     """Clock at which it was left."""
 
     def above(self) -> Iterator["Block"]:
-        """This block and those around it, innermost first."""
+        """The block itself and those around it, innermost first."""
         block: Block | None = self
         while block is not None:
             yield block
@@ -67,6 +70,8 @@ class Event:
     leaf: bool = False
     """For a step: whether it moves tensors that were made for it, and no model."""
     name: str = ""
+    unused: bool = False
+    """For a model that is run: whether its result is thrown away."""
 
     def within(self, block: Block) -> bool:
         """Whether it stands in a block."""
@@ -98,3 +103,9 @@ def common_loop(one: Event, other: Event) -> Block | None:
     """The innermost loop that both stand in."""
     around = {id(block) for block in other.block.loops()}
     return next((block for block in one.block.loops() if id(block) in around), None)
+
+
+def exclusive(one: Event, other: Event) -> bool:
+    """Whether two events stand on different sides of one branch."""
+    arms = {block.number: block.arm for block in one.block.above() if block.kind == "branch"}
+    return any(b.kind == "branch" and arms.get(b.number, b.arm) != b.arm for b in other.block.above())

@@ -33,6 +33,8 @@ class Value:
     """Whether it was computed from a loss, or from the probability of a target."""
     picked: int | None = None
     """Line on which it was taken as the smaller of two losses."""
+    smaller: bool = False
+    """Whether it says which of two losses is the smaller."""
     match: bool = False
     """Whether it says where validation tokens equal something that is no constant and no validation data."""
     what: What = ""
@@ -139,6 +141,7 @@ def join(values: Iterable[Value]) -> Value:
         used=union(value.used for value in some),
         loss=any(value.loss for value in some),
         picked=next((value.picked for value in some if value.picked is not None), None),
+        smaller=any(value.smaller for value in some),
         match=any(value.match for value in some),
         what=next((value.what for value in some if value.what), ""),
         const=consts[0] if same else UNKNOWN,

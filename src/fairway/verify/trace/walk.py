@@ -1,14 +1,14 @@
 """A program read from its first line to its last: what it does, in order, with loops and calls around it."""
 
 import ast
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from fairway.verify.trace import library
 from fairway.verify.trace.calls import Caller
 from fairway.verify.trace.evaluate import GaveUp
 from fairway.verify.trace.events import Block, Trace
+from fairway.verify.trace.switches import Switches
 from fairway.verify.trace.values import (
     NONE,
     NOTHING,
@@ -26,8 +26,8 @@ from fairway.verify.trace.values import (
 _TWICE_DEEP = 2
 
 
-def follow(file: str, tree: ast.Module, helpers: Mapping[str, ast.Module], switches: Mapping[str, Any]) -> Trace:
-    """What the program in ``tree`` does; ``helpers``: other modules by file; ``switches``: settings by lower-case name."""
+def follow(file: str, tree: ast.Module, helpers: Mapping[str, ast.Module], switches: Switches) -> Trace:
+    """What the program in ``tree`` does; ``helpers``: other modules by file; ``switches``: settings of the run."""
     walker = Walker(switches)
     walker.sources = {name.rsplit("/", 1)[-1].removesuffix(".py"): (name, module) for name, module in helpers.items()}
     try:
@@ -42,15 +42,18 @@ def follow(file: str, tree: ast.Module, helpers: Mapping[str, ast.Module], switc
 class Walker(Caller):
     """Statements."""
 
-    def __init__(self, switches: Mapping[str, Any]) -> None:
+    def __init__(self, switches: Switches) -> None:
         super().__init__(switches)
         self.sources: dict[str, tuple[str, ast.Module]] = {}
+        self.heads: Counter[str] = Counter()
         self.returns = [[]]
 
     def module(self, file: str, tree: ast.Module) -> Scope:
         """Run a module from top to bottom, once."""
         if file in self.modules:
             return self.modules[file]
+        if self.switches.marks:
+            self.heads.update(_heads(tree.body))
         scope = self.modules[file] = Scope({"__name__": Value(const="__main__" if not self.modules else file)})
         kept = self.scope, self.file
         self.scope, self.file = scope, file
@@ -84,7 +87,11 @@ class Walker(Caller):
             self.scope.put(target.id, value)
         elif isinstance(target, ast.Tuple | ast.List):
             for position, part in enumerate(target.elts):
-                if value.items is not None and len(value.items) == len(target.elts) and not isinstance(part, ast.Starred):
+                if (
+                    value.items is not None
+                    and len(value.items) == len(target.elts)
+                    and not isinstance(part, ast.Starred)
+                ):
                     self.bind(part, value.items[position])
                 else:
                     self.bind(part, elements(value))
@@ -114,18 +121,23 @@ class Walker(Caller):
         if old.named is not None and isinstance(index.const, str):
             named = {**old.named, index.const: value}
         picked = value.picked if value.picked is not None else (self.picking if value.loss else None)
-        grown = join([replace(old, const=UNKNOWN, items=None, named=None), replace(value, const=UNKNOWN, items=None, named=None)])
+        grown = join(
+            [replace(old, const=UNKNOWN, items=None, named=None), replace(value, const=UNKNOWN, items=None, named=None)]
+        )
         grown = replace(grown, data=grown.data | index.data, turns=grown.turns | index.turns, named=named, ref=old.ref)
         self.bind(container, replace(grown, picked=picked if picked is not None else old.picked))
 
     # ------------------------------------------------------------------ assignments
 
     def _do_assign(self, stmt: ast.Assign) -> None:
+        if all(isinstance(target, ast.Name) and target.id == "_" for target in stmt.targets):
+            self.discarded = stmt.value
         value = self.evaluate(stmt.value)
+        self.discarded = None
         for target in stmt.targets:
             if isinstance(target, ast.Name) and _adds_to(target.id, stmt.value):
                 self._summed(stmt, target, value)
-            elif isinstance(target, ast.Name) and _is_sum(stmt.value):
+            elif isinstance(target, ast.Name) and _is_sum(stmt.value) and not self._looping():
                 self._summed(stmt, target, value)
             elif isinstance(target, ast.Subscript) and value.loss and "val" in value.data:
                 self.note("score", stmt, value, value.used | value.own, picked=value.picked, name=ast.unparse(target))
@@ -157,21 +169,31 @@ class Walker(Caller):
                 self.note("build", stmt, given, table.own | self._holder(stmt.target))
             self._put_into(stmt.target.value, whole, index)
             return
-        self.bind(stmt.target, replace(whole, own=old.own | value.own if old.own else old.own, ref=old.ref, const=UNKNOWN))
+        self.bind(
+            stmt.target, replace(whole, own=old.own | value.own if old.own else old.own, ref=old.ref, const=UNKNOWN)
+        )
 
     def _summed(self, stmt: ast.stmt, target: ast.expr, value: Value) -> None:
         name = ast.unparse(target)
-        if "byte" in name.lower().rsplit(".", 1)[-1]:
+        if not value.loss and ("bytes" in value.data or "byte" in name.lower().rsplit(".", 1)[-1]):
             self.note("bytes", stmt, value, NONE, name=name)
         elif value.loss and "val" in value.data:
             self.note("score", stmt, value, value.used | value.own, picked=value.picked, name=name)
+
+    def _looping(self) -> bool:
+        """Whether a loop runs in the function that is looked at."""
+        return any(loop.within_frame(self.block.frame()) for loop in self.block.loops())
 
     def _watch_limit(self, stmt: ast.stmt, target: ast.expr, value: ast.expr) -> None:
         """Time taken off what training may take."""
         if "wallclock" not in ast.unparse(target).lower() and "max_ms" not in ast.unparse(target).lower():
             return
         for node in ast.walk(value):
-            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and "wallclock" in ast.unparse(node.left).lower():
+            if (
+                isinstance(node, ast.BinOp)
+                and isinstance(node.op, ast.Sub)
+                and "wallclock" in ast.unparse(node.left).lower()
+            ):
                 if "perf_counter" not in ast.unparse(node):
                     self.trace.reserves.append((self.file, stmt.lineno))
 
@@ -181,22 +203,23 @@ class Walker(Caller):
         test = self.evaluate(stmt.test)
         if _is_main(stmt.test):
             return self.run_body(stmt.body) if self.scope.names.get("__name__") == Value(const="__main__") else False
-        if test.const is not UNKNOWN:
+        if test.const is not UNKNOWN and not self._left_a_mark(stmt.orelse if test.const else stmt.body):
             taken, left = (stmt.body, stmt.orelse) if test.const else (stmt.orelse, stmt.body)
             if left:
                 self.trace.off.append((self.file, left[0].lineno, ast.unparse(stmt.test)[:80]))
             return self.run_body(taken)
         before = dict(self.scope.names)
-        smaller = self._chooses_smaller(stmt.test)
-        kept, self.picking = self.picking, stmt.lineno if smaller else self.picking
-        block = self.block
-        if test.last is not None:
-            self.block = Block(kind="branch", file=self.file, line=stmt.lineno, parent=block, last=test.last)
+        kept, self.picking = self.picking, stmt.lineno if test.smaller else self.picking
+        block, choice = self.block, self.number()
+        self.block = self._arm(stmt, block, choice, 0, test.last)
         ended = self.run_body(stmt.body)
         self.block, self.picking = block, kept
         after = self.scope.names
         self.scope.names = dict(before)
+        if stmt.orelse:
+            self.block = self._arm(stmt, block, choice, 1, None)
         else_ended = self.run_body(stmt.orelse)
+        self.block = block
         if ended and else_ended:
             return True
         if else_ended:
@@ -205,6 +228,14 @@ class Walker(Caller):
             self._meet(after)
         return False
 
+    def _left_a_mark(self, body: Sequence[ast.stmt]) -> bool:
+        """Whether the logs hold a line that only these statements print, whatever the settings say."""
+        here = _heads(body)
+        return any(head in self.switches.marks and self.heads[head] == count for head, count in here.items())
+
+    def _arm(self, stmt: ast.If, parent: Block, choice: int, arm: int, last: int | None) -> Block:
+        return Block(kind="branch", file=self.file, line=stmt.lineno, number=choice, arm=arm, parent=parent, last=last)
+
     def _meet(self, other: dict[str, Value]) -> None:
         """Join the names of another course into those of this one."""
         names = self.scope.names
@@ -212,15 +243,6 @@ class Walker(Caller):
             mine = names.get(name)
             if mine is not value:
                 names[name] = value if mine is None else join([mine, value])
-
-    def _chooses_smaller(self, test: ast.expr) -> bool:
-        """Whether a condition compares two losses of validation tokens."""
-        if not isinstance(test, ast.Compare) or len(test.comparators) != 1:
-            return False
-        if not isinstance(test.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
-            return False
-        sides = [self.evaluate(test.left), self.evaluate(test.comparators[0])]
-        return all(side.loss and "val" in side.data for side in sides)
 
     def _do_for(self, stmt: ast.For) -> None:
         over = self._iterated(self.evaluate(stmt.iter), stmt)
@@ -240,11 +262,15 @@ class Walker(Caller):
             return over
         for name in ("__iter__", "__next__", "__getitem__"):
             if (method := over.ref.kind.method(name)) is not None:
-                return self.call_function(Function(node=method, scope=over.ref.kind.scope, self_value=over), stmt, [], {})
+                return self.call_function(
+                    Function(node=method, scope=over.ref.kind.scope, self_value=over), stmt, [], {}
+                )
         return over
 
     def _do_while(self, stmt: ast.While) -> None:
-        self._loop(stmt.body, stmt.lineno, f"while {ast.unparse(stmt.test)}"[:120], None, NOTHING, steady=False, test=stmt.test)
+        self._loop(
+            stmt.body, stmt.lineno, f"while {ast.unparse(stmt.test)}"[:120], None, NOTHING, steady=False, test=stmt.test
+        )
         self.run_body(stmt.orelse)
 
     def _loop(
@@ -318,7 +344,9 @@ class Walker(Caller):
         if isinstance(stmt.value, ast.Yield | ast.YieldFrom):
             self.returns[-1].append(replace(self.evaluate(stmt.value.value), items=None))
             return False
+        self.discarded = stmt.value
         self.evaluate(stmt.value)
+        self.discarded = None
         call = stmt.value
         return isinstance(call, ast.Call) and ast.unparse(call.func) in ("sys.exit", "exit", "os._exit", "quit")
 
@@ -353,7 +381,8 @@ class Walker(Caller):
         parents = [base.ref for base in bases if isinstance(base.ref, Class)]
         names = [b.attr if isinstance(b, ast.Attribute) else getattr(b, "id", "") for b in stmt.bases]
         network = any(parent.module for parent in parents) or any(
-            n in ("Module", "ModuleList", "Linear", "Sequential", "Embedding", "Function", "LightningModule") for n in names
+            n in ("Module", "ModuleList", "Linear", "Sequential", "Embedding", "Function", "LightningModule")
+            for n in names
         )
         made = Class(node=stmt, scope=self.scope, module=network, attributes={})
         for parent in parents:
@@ -368,14 +397,10 @@ class Walker(Caller):
         self.scope = outer
 
     def _set_by_logs(self, name: str, value: Value) -> Value:
-        if value.const is not UNKNOWN and name.lower() in self.switches:
-            text = self.switches[name.lower()]
-            if isinstance(value.const, bool) and isinstance(text, str):
-                return replace(value, const=text.strip().lower() in ("1", "true", "yes", "on"))
-            if isinstance(value.const, int | float) and (number := self.convert("float", Value(const=text))) is not None:
-                return replace(value, const=number.const)
-            return replace(value, const=text)
-        return value
+        if value.ref is not None or value.own:
+            return value
+        const = self.switches.of_attribute(name, value.const)
+        return value if const is value.const else replace(value, const=const)
 
     def _do_import(self, stmt: ast.Import) -> None:
         for alias in stmt.names:
@@ -400,14 +425,30 @@ class Walker(Caller):
 _EMPTY = ast.ClassDef(name="module", bases=[], keywords=[], body=[], decorator_list=[])
 
 
+def _heads(body: Sequence[ast.stmt]) -> Counter[str]:
+    """The first words of what statements print, as far as they are constant."""
+    found: Counter[str] = Counter()
+    for node in (node for stmt in body for node in ast.walk(stmt)):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        text = node.args[0]
+        if isinstance(text, ast.JoinedStr) and text.values:
+            text = text.values[0]
+        if isinstance(text, ast.Constant) and isinstance(text.value, str) and (words := text.value.split()):
+            found[words[0]] += 1
+    return found
+
+
 def _is_main(test: ast.expr) -> bool:
     return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
 
 
 def _adds_to(name: str, value: ast.expr) -> bool:
     """Whether a value is the old value of a name and something more."""
-    return isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add) and any(
-        isinstance(side, ast.Name) and side.id == name for side in (value.left, value.right)
+    return (
+        isinstance(value, ast.BinOp)
+        and isinstance(value.op, ast.Add)
+        and any(isinstance(side, ast.Name) and side.id == name for side in (value.left, value.right))
     )
 
 
@@ -439,6 +480,3 @@ def _assigned(body: Sequence[ast.stmt]) -> set[str]:
             elif isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found.add(node.name)
     return found
-
-
-__all__ = ["follow", "library"]
