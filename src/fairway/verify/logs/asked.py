@@ -34,14 +34,35 @@ def evaluated(submission: Submission) -> Sequence[LogFacts]:
 
 
 def claimed_line(submission: Submission, log: LogFacts) -> ScoreLine | None:
-    """The line of a log whose score is claimed, diagnostics included; the final line where none is."""
+    """The line of a log whose score is claimed, diagnostics included; the final line where there is none.
+
+    It is claimed by its value, or as one of those of one label whose mean is claimed.
+    """
     lines = (*log.diagnostics, *log.scores)
     for bpb in claimed_scores(submission):
         near = [score for score in lines if abs(score.val_bpb - bpb) <= AGREE]
         if near:
             return max(reversed(near), key=lambda score: (score.eval_s is not None, score.digits))
-    wanted = log.lines.get("final")
-    return next((score for score in log.scores if score.line == wanted), None)
+    label = _claimed_label(submission)
+    meant = [score for score in lines if score.label == label]
+    wanted = log.lines.get("final_val_bpb")
+    return meant[-1] if meant else next((score for score in log.scores if score.line == wanted), None)
+
+
+def _claimed_label(submission: Submission) -> str | None:
+    """The label that every log has, and whose mean over the logs is the claimed score."""
+    claim = submission.claim
+    tables = [
+        {score.label: score.val_bpb for score in (*log.diagnostics, *log.scores)} for log in evaluated(submission)
+    ]
+    if claim is None or claim.val_bpb is None or not tables:
+        return None
+    for label in tables[0]:
+        if all(label in table for table in tables):
+            mean = sum(table[label] for table in tables) / len(tables)
+            if abs(mean - claim.val_bpb) <= AGREE:
+                return label
+    return None
 
 
 def claimed_scores(submission: Submission) -> Sequence[float]:

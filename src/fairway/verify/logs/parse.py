@@ -7,16 +7,24 @@ from fairway.verify.logs import patterns as p
 from fairway.verify.logs.dump import Dump
 from fairway.verify.logs.facts import ByteCount, LogFacts, ScoreLine
 from fairway.verify.logs.lines import Lines, bare
-from fairway.verify.logs.run import Run, calibration_seconds, eval_seconds, final_score, model_bytes, total_bytes
+from fairway.verify.logs.run import (
+    MOST_LINES,
+    Run,
+    calibration_seconds,
+    eval_seconds,
+    final_score,
+    model_bytes,
+    total_bytes,
+)
 
-MOST_SCORES = 4_000
+MOST_GPUS = 64
 LONGEST_LABEL = 80
 MOST_SETTINGS = 600
 MOST_STEPS = 20_000
 _HINTS = (
     "step", "train", "total", "udget", "erialized", "ode", "eed", "world", "okens", "docs", "GPU", "NVIDIA", "compile",
     "ecompress", "gptq", "GPTQ", "precompute", "artifact", "bytes", "limited", "subset", "params", "hess", "Hess",
-    "Train", "top", "World", "rtifact", "real", "quant",
+    "Train", "top", "World", "rtifact", "real", "quant", "timer",
 )  # fmt: skip
 
 _HEADER = re.compile(r"Hyperparameters:|Running P(?:ython|yTorch)\b")
@@ -77,9 +85,10 @@ class Reader:
         eval_s = None if spent is None else p.seconds(spent[1], spent[2])
         key = (label, bpb["n"], "" if spent is None else spent[0])
         run = self.run
-        if key in run.named or len(run.named) >= MOST_SCORES:
+        if key in run.named:
             return
-        run.named.add(key)
+        if len(run.named) < MOST_LINES:
+            run.named.add(key)
         if eval_s is not None and not p.PROGRESS.search(label):
             run.times.append((label, bpb["n"], eval_s))
         nats, bits = p.real(loss["n"]), p.real(bpb["n"])
@@ -93,7 +102,7 @@ class Reader:
     def _score_alone(self, number: int, line: str) -> None:
         text = line.strip()
         found = p.SUMMARY_BPB.match(text) or p.BPB_ALONE.match(text)
-        if found is None or len(self.run.alone) >= MOST_SCORES or (bits := p.real(found["n"])) is None:
+        if found is None or (bits := p.real(found["n"])) is None:
             return
         label = found.groupdict().get("label") or "val_bpb"
         if len(label) <= LONGEST_LABEL and not p.DIAGNOSTIC.search(label):
@@ -105,7 +114,7 @@ class Reader:
 
     def _count(self, number: int, line: str) -> None:
         counted = p.BYTES.search(line)
-        if counted is None or "bpb" not in line or len(self.run.byte_counts) >= MOST_SCORES:
+        if counted is None or "bpb" not in line:
             return
         tokens = p.ANY_TOKENS.search(line)
         scores = (p.real(found["n"]) for found in p.ANY_BPB.finditer(line))
@@ -180,6 +189,9 @@ class Reader:
                 run.totals.append(("stated", n, number))
         elif (total := p.TOTAL_PIPE.search(text)) is not None:
             run.totals.append(("pipe", p.whole(total["n"]), number))
+        elif (rounded := p.TOTAL_ROUNDED.search(text)) is not None:
+            run.megabytes = (float(rounded["n"]), len(rounded["decimals"] or ""))
+            run.lines["megabytes_total"] = number
         model = p.MODEL.match(text) or p.MODEL_PIPE.match(text)
         if model is not None:
             run.models.append((model["format"] or "", p.whole(model["n"]), number))
@@ -222,12 +234,22 @@ class Reader:
         elif p.SELF_GENERATED.match(text) is not None:
             run.calibrates_on_itself = True
         elif (ahead := p.PRECOMPUTED.match(text)) is not None:
-            self._ahead(number, p.seconds(ahead[2], ahead[3]))
+            run.hinted_s += p.seconds(ahead[2], ahead[3])
+            if self.settings.get("ngram_hint_precompute_outside", "").lower() in ("1", "true"):
+                self._hints_ahead(number)
+        elif p.TIMER_BEGINS.match(text) is not None:
+            self._hints_ahead(number)
         elif (adapted := p.ADAPTED.match(text)) is not None:
             self._ahead(number, p.seconds(adapted[1], adapted[2]))
         elif (process := p.PROCESS.match(text)) is not None:
             run.process_s = 60.0 * int(process["minutes"] or 0) + float(process["seconds"])
             run.lines["process_s"] = number
+
+    def _hints_ahead(self, number: int) -> None:
+        """What was built from validation tokens so far was built before the timer of the evaluation began."""
+        if self.run.hinted_s > 0.0:
+            self._ahead(number, self.run.hinted_s)
+            self.run.hinted_s = 0.0
 
     def _ahead(self, number: int, taken: float) -> None:
         self.run.precompute_s = round((self.run.precompute_s or 0.0) + taken, 6)
@@ -248,7 +270,7 @@ class Reader:
         if documents is not None and text.startswith(("ttt", "eval", "val")):
             self.documents = (int(documents[1]), number)
         gpu = p.GPU_ROW.match(line) or p.GPU_LISTED.match(text)
-        if gpu is not None:
+        if gpu is not None and len(self.gpus) < MOST_GPUS:
             name = gpu["name"].strip()
             self.gpus[name] = self.gpus.get(name, 0) + 1
             self.gpu_line = self.gpu_line or number
@@ -296,7 +318,7 @@ class Reader:
             where["partial"] = run.partial[1]
         eval_s = None
         if final is not None:
-            where["final"] = final.line
+            where["final_val_bpb"] = where["final_val_loss"] = final.line
             eval_s = eval_seconds(run, final)
         train_s = run.train_s if run.train_s is not None else run.stated_s
         return LogFacts(
@@ -307,6 +329,7 @@ class Reader:
             final_val_bpb=None if final is None else final.val_bpb,
             final_val_loss=None if final is None else final.val_loss,
             bytes_total=None if total is None else total[0],
+            megabytes_total=run.megabytes,
             bytes_model=None if model is None else model[0],
             bytes_code=None if run.code is None else run.code[0],
             bytes_code_uncompressed=None if run.code_uncompressed is None else run.code_uncompressed[0],

@@ -6,8 +6,8 @@ Names follow the survey of real logs (docs of the corpus: score, step, stop, byt
 import math
 import re
 
-NUMBER = r"[-+]?\d[\d,_]*(?:\.\d+)?(?:[eE][-+]?\d+)?"
-_TIME = r"(\d[\d,_]*(?:\.\d+)?)\s?(ms|s|m|min|seconds|sec)\b"
+NUMBER = r"[-+]?\d[\d,_]{0,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,3})?"
+_TIME = r"(\d[\d,_]{0,20}(?:\.\d{1,20})?)\s?(ms|s|m|min|seconds|sec)\b"
 
 LOSS = re.compile(rf"\bval_loss\s*[:=]\s*(?P<n>{NUMBER}|nan|-?inf)", re.IGNORECASE)
 BPB = re.compile(rf"\bval_(?:var_)?bpb\s*[:=]\s*(?P<n>{NUMBER}|nan|-?inf)", re.IGNORECASE)
@@ -23,8 +23,8 @@ BPB_ALONE = re.compile(
 )
 """``Quantized BPB: 1.03``, ``final_x_exact val_bpb:1.27905213``."""
 SUMMARY_BPB = re.compile(rf"(?:val_bpb:\s{{2,}}|final bpb: )(?P<n>{NUMBER})\s*$", re.IGNORECASE)
-BYTES = re.compile(r"(?<![\w.])(?:bytes|total_bytes|byte_count|n_bytes)\s?[=:]\s?(?P<n>\d[\d,_]{4,})\b")
-ANY_TOKENS = re.compile(r"(?<![\w.])(?:tokens|tokens_scored|n_tok|total_targets)\s?[=:]\s?(?P<n>\d[\d,_]{4,})\b")
+BYTES = re.compile(r"(?<![\w.])(?:bytes|total_bytes|byte_count|n_bytes)\s?[=:]\s?(?P<n>\d[\d,_]{4,30})\b")
+ANY_TOKENS = re.compile(r"(?<![\w.])(?:tokens|tokens_scored|n_tok|total_targets)\s?[=:]\s?(?P<n>\d[\d,_]{4,30})\b")
 ANY_BPB = re.compile(rf"\w*bpb\w*\s?[=:]\s?(?P<n>{NUMBER})\b", re.IGNORECASE)
 
 DIAGNOSTIC = re.compile(
@@ -49,13 +49,13 @@ STEP_TIME = re.compile(rf"\b(?:train_time|t|tt|time|elapsed)\s?[:=]\s?{_TIME}")
 STEP_KIND = re.compile(r"(?:^|[\s|])(?:train_|tr_)?(?:loss|tl|fitness)\s?[:= ]")
 STEP_LOSS = re.compile(rf"(?:^|[\s|])(?:train_|tr_)?(?:loss|tl|fitness)\s?[:= ]\s*(?P<n>{NUMBER})")
 STEP_VALIDATION = re.compile(r"(?:^|\s)(?:val_loss|vl|val_bpb)\s?[:=]")
-STOP = re.compile(rf"stopping_early: ?(?P<why>\w+)\s+train_time:\s?{_TIME}(?:\s+step:\s?(?P<step>\d+))?")
+STOP = re.compile(rf"stopping_early: ?(?P<why>\w+)\s+train_time:\s?{_TIME}(?:\s+step:\s?(?P<step>\d{1, 9}))?")
 TRAINED = re.compile(
     rf"(?:training (?:complete|done|finished)[^0-9]*?|train(?:ing)?_(?:time|seconds|wallclock)\s*[:=]\s*){_TIME}"
-    r"(?: \((?P<step>\d+) steps\))?",
+    r"(?: \((?P<step>\d{1,9}) steps\))?",
     re.IGNORECASE,
 )
-STOPPED_AT = re.compile(r"stopping early at step (?P<step>\d+)", re.IGNORECASE)
+STOPPED_AT = re.compile(r"stopping early at step (?P<step>\d{1,9})", re.IGNORECASE)
 
 TOTAL_FORMAT = re.compile(
     rf"(?:final )?total (?:submission|artifact)(?: size)?(?: \(?(?P<format>[\w+.\-/ ]+?)\)?)?\s*[:=]\s*(?P<n>{NUMBER})"
@@ -64,6 +64,7 @@ TOTAL_FORMAT = re.compile(
 )
 TOTAL_PIPE = re.compile(rf"\bTotal submission: (?P<n>{NUMBER})(?: bytes)?", re.IGNORECASE)
 BUDGET = re.compile(rf"budget: ?(?P<n>{NUMBER})/(?P<cap>{NUMBER})\b")
+TOTAL_ROUNDED = re.compile(r"=\s*(?P<n>\d{1,3}(?:\.(?P<decimals>\d+))?)/\d{1,3}(?:\.\d+)?\s?MB\b", re.IGNORECASE)
 ARTIFACT_BYTES = re.compile(
     rf"(?:artifact_bytes|bytes_total|submission_size|artifact size)\s*[:=]\s*(?P<n>{NUMBER})(?: ?bytes| ?B\b|\s|$)",
     re.IGNORECASE,
@@ -87,7 +88,7 @@ WORLD = re.compile(r"world[_ ]size\s?[:=]\s?(\d{1,5})\b", re.IGNORECASE)
 WORLD_HEADER = re.compile(r"params:.*\bws:(\d{1,5})\b")
 TOKENS = re.compile(rf"val_loader\b.*\btokens[:=](?P<n>{NUMBER})\b")
 TOKENS_PLAIN = re.compile(rf"val(?:idation)?[_ ]tokens\s?[:=]\s?(?P<n>{NUMBER})\b", re.IGNORECASE)
-DOCUMENTS = re.compile(r"\b(?:total_docs|docs)[:=]\s?(\d+)\b")
+DOCUMENTS = re.compile(r"\b(?:total_docs|docs)[:=]\s?(\d{1,12})\b")
 PARTIAL = re.compile(
     r"\(limited\)|\bsubset\b.*\btokens\b|\bval_(?:token_limit|subset\w*|max_\w+|docs)\b\s*[:=]\s*[1-9]"
     r"|first \d+ (?:val|eval)",
@@ -107,10 +108,11 @@ COLLECTED = re.compile(
 ADAPTED = re.compile(
     rf"pre_?-?quant\w*:?\s?(?:done|completed?)\b.*?\b(?:elapsed|total_time|time)\s?[:=]\s?{_TIME}", re.IGNORECASE
 )
-PROCESS = re.compile(r"real\s+(?:(?P<minutes>\d+)m)?(?P<seconds>\d+(?:\.\d+)?)s?$")
+PROCESS = re.compile(r"real\s+(?:(?P<minutes>\d{1,9})m)?(?P<seconds>\d{1,9}(?:\.\d{1,9})?)s?$")
 SELF_GENERATED = re.compile(
     r"gptq\w*:?\s?(?:generat\w+|collect\w+ hessians)\b.*(?:autoregressive|self-?gen)", re.IGNORECASE
 )
+TIMER_BEGINS = re.compile(r"beginning \w+ eval timer", re.IGNORECASE)
 PRECOMPUTED = re.compile(rf"(?P<what>\w+):precompute(?:_done)?\b.*\belapsed={_TIME}")
 
 SETTING = re.compile(r"\s*([A-Za-z_]\w{1,60}): ?(\S.{0,300})?$")
@@ -119,7 +121,11 @@ VALUE = re.compile(r"(?!args\.|self\.|h\.)[^{}()]*[^{}(),]|")
 
 
 def whole(text: str) -> int:
-    """A whole number as scripts write it, digits grouped or not."""
+    """A whole number as scripts write it, digits grouped or not; what lies behind the point is left out."""
+    return int(float(text.replace(",", "").replace("_", ""))) if "e" in text.lower() else _digits(text)
+
+
+def _digits(text: str) -> int:
     return int(text.replace(",", "").replace("_", "").split(".")[0])
 
 

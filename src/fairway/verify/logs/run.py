@@ -1,13 +1,23 @@
 """What one run of a script printed: its scores, clocks and sizes, and which of them count."""
 
 import hashlib
+from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from fairway.verify.logs import patterns as p
 from fairway.verify.logs.facts import ByteCount, ScoreLine
 
 LEAST_LOSSES = 3
 """Losses of so many steps do not come out equal in two runs."""
+
+
+MOST_LINES = 4_000
+"""So many lines of one kind are kept, the last; no log of a run has as many."""
+
+
+def _some() -> deque[Any]:
+    return deque(maxlen=MOST_LINES)
 
 
 @dataclass(slots=True)
@@ -21,18 +31,20 @@ class Run:
     stopped_s: float | None = None
     stated_s: float | None = None
     seen: set[str] = field(default_factory=set)
-    scores: list[ScoreLine] = field(default_factory=list)
-    diagnostics: list[ScoreLine] = field(default_factory=list)
-    alone: list[ScoreLine] = field(default_factory=list)
+    scores: deque[ScoreLine] = field(default_factory=_some)
+    diagnostics: deque[ScoreLine] = field(default_factory=_some)
+    alone: deque[ScoreLine] = field(default_factory=_some)
     """Scores without a loss."""
-    byte_counts: list[ByteCount] = field(default_factory=list)
-    times: list[tuple[str, str, float]] = field(default_factory=list)
+    byte_counts: deque[ByteCount] = field(default_factory=_some)
+    times: deque[tuple[str, str, float]] = field(default_factory=_some)
     """Label, score as written and seconds of each evaluation, diagnostics included."""
     named: set[tuple[str, str, str]] = field(default_factory=set)
     process_s: float | None = None
     total_eval_s: float | None = None
-    totals: list[tuple[str, int, int]] = field(default_factory=list)
-    models: list[tuple[str, int, int]] = field(default_factory=list)
+    totals: deque[tuple[str, int, int]] = field(default_factory=_some)
+    megabytes: tuple[float, int] | None = None
+    """A total in millions of bytes, and its decimals."""
+    models: deque[tuple[str, int, int]] = field(default_factory=_some)
     code: tuple[int, int] | None = None
     code_uncompressed: tuple[int, int] | None = None
     warmup_s: float | None = None
@@ -41,6 +53,7 @@ class Run:
     losses: list[str] = field(default_factory=list)
     """Step and training loss, as written."""
     decompress_s: float | None = None
+    hinted_s: float = 0.0
     precompute_s: float | None = None
     partial: tuple[str, int] | None = None
     lines: dict[str, int] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """The bytes that a score was divided by are those of the validation text."""
 
+import math
 from collections.abc import Iterator
 
 from fairway.verify.facts import NoEvidence
@@ -10,6 +11,8 @@ from fairway.verify.logs.facts import LogFacts
 from fairway.verify.submission import Submission
 from fairway.verify.tracks import ValidationSet
 
+DENSITY_TOLERANCE = 1.5e-3
+"""Relative; claims are rounded to three or four decimals."""
 PARTIAL = "partial_validation"
 
 
@@ -17,7 +20,12 @@ def _check(submission: Submission) -> Iterator[Finding]:
     validation = submission.track.validation
     if validation is None:
         raise NoEvidence("the track has no fixed validation set")
-    found = [finding for log in evaluated(submission) for finding in _log(submission, validation, log)]
+    found = [
+        finding
+        for log in (evaluated(submission) if submission.seed_logs else ())
+        for finding in _log(submission, validation, log)
+    ]
+    found = found or [*_claim(submission, validation)]
     if not found:
         raise NoEvidence("no log gives loss, score and number of validation tokens together")
     yield from found
@@ -36,6 +44,28 @@ def _log(submission: Submission, validation: ValidationSet, log: LogFacts) -> It
         if told.outcome not in ("whole", "former"):
             message = f"{count.label} counts {count.bytes:,} bytes"
             yield _said(told, message, log.file, count.line, sure=claimed)
+
+
+def _claim(submission: Submission, validation: ValidationSet) -> Iterator[Finding]:
+    """Without a log, loss and score of the claim still tell bytes per token, which depend on the tokenizer alone."""
+    claim = submission.claim
+    if claim is None:
+        return
+    known = {validation.bytes / targets for targets in validation.targets}
+    pairs = [(claim.val_loss, claim.val_bpb), *((s.val_loss, s.val_bpb) for s in (claim.per_seed or {}).values())]
+    for loss, bpb in pairs:
+        if loss is None or bpb is None or loss <= 0.0 or bpb <= 0.0:
+            continue
+        density = loss / (math.log(2.0) * bpb)
+        message = f"claims loss {loss} and score {bpb}, which is {density:.4f} bytes a token"
+        where = {"file": claim.file, "line": claim.line_of(submission.claim_text, "val_loss")}
+        if any(abs(density / usual - 1.0) <= DENSITY_TOLERANCE for usual in known):
+            yield passed(f"{message}, as a published data set has", **where)
+        else:
+            yield review(
+                f"{message}: no published data set has so many, and no log tells how many tokens there are", **where
+            )
+        return
 
 
 def _said(told: Denominator, message: str, file: str, line: int, *, sure: bool) -> Finding:

@@ -23,14 +23,15 @@ def _log(submission: Submission, log: LogFacts) -> Iterator[Finding]:
     scored = seconds_of(log, line)
     if scored is None:
         return
-    where = {"file": log.file, "line": line.line if line is not None else log.lines.get("final")}
+    where = {"file": log.file, "line": line.line if line is not None else log.lines.get("final_val_bpb")}
     if scored <= 0.0:
         yield review("the evaluation is said to have taken 0 s, which is a placeholder", **where)
         return
     base = {"score": scored}
     if log.precompute_s is not None:
         base["before the score"] = log.precompute_s
-    for limit in submission.track.eval.limits:
+    lost: set[str] = set()
+    for limit in sorted(submission.track.eval.limits, key=lambda limit: limit.above):
         parts = dict(base)
         for name, fact in _PARTS.items():
             spent = getattr(log, fact)
@@ -39,7 +40,10 @@ def _log(submission: Submission, log: LogFacts) -> Iterator[Finding]:
         total = sum(parts.values())
         terms = " + ".join(f"{name} {spent:.1f}" for name, spent in parts.items())
         message = f"{terms} = {total:.1f} s, the limit is {limit.limit_s:g} s"
+        if total > limit.limit_s and limit.profile in lost:
+            continue
         say = passed if total <= limit.limit_s else failed if limit.above == "FAIL" else review
+        lost |= {limit.profile} if say is failed else set()
         yield say(message, profile=limit.profile, source=limit.source, **where)
     budget_s = submission.track.eval.budget_s
     if log.process_s is not None and log.train_s is None and log.process_s > budget_s:

@@ -13,7 +13,7 @@ def _check(submission: Submission) -> Iterator[Finding]:
     for log in told:
         if log.runs_in_file > 1:
             message = f"holds {log.runs_in_file} runs; the facts are those of the last that has a score"
-            found.append(review(message, **at(log, "final")))
+            found.append(review(message, **at(log, "final_val_bpb")))
         if log.train_s is not None and log.final_val_bpb is None:
             found.append(review("ends without a score of the compressed model", **at(log, "steps")))
     for log in submission.logs:

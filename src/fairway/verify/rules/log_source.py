@@ -6,6 +6,7 @@ from fairway.verify.facts import NoEvidence
 from fairway.verify.finding import Finding, Rule, failed, passed, review
 from fairway.verify.logs.asked import at, seeds
 from fairway.verify.logs.facts import LogFacts
+from fairway.verify.programs.program import Program
 from fairway.verify.submission import Submission
 
 
@@ -16,7 +17,7 @@ def _check(submission: Submission) -> Iterator[Finding]:
     for log in told:
         found += _dump(log, None if main is None else main.file)
         if main is not None:
-            found += _size(log, main.file, len(main.shipped))
+            found += _size(log, main)
     if not found:
         raise NoEvidence("no log prints its program or the size of its program")
     yield from found
@@ -41,15 +42,19 @@ def _dump(log: LogFacts, main: str | None) -> Iterator[Finding]:
         yield from _both(message, at(log, "bytes_code_uncompressed"))
 
 
-def _size(log: LogFacts, main: str, shipped: int) -> Iterator[Finding]:
+def _size(log: LogFacts, main: Program) -> Iterator[Finding]:
     counted = log.bytes_code_uncompressed
     if counted is None:
         return
     where = at(log, "bytes_code_uncompressed")
+    shipped, inside = len(main.shipped), len(main.text.encode())
     if counted == shipped:
-        yield passed(f"counts {counted:,} bytes of code, as many as {main} has", **where)
+        yield passed(f"counts {counted:,} bytes of code, as many as {main.file} has", **where)
+    elif counted == inside:
+        yield passed(f"counts {counted:,} bytes of code, as many as {main.file} unpacks to", **where)
     else:
-        yield from _both(f"counts {counted:,} bytes of code, {main} has {shipped:,}", where)
+        packed = f" and unpacks to {inside:,}" if main.layers else ""
+        yield from _both(f"counts {counted:,} bytes of code, {main.file} has {shipped:,}{packed}", where)
 
 
 def _both(message: str, where: dict[str, object]) -> Iterator[Finding]:

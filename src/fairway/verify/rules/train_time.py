@@ -11,11 +11,15 @@ from fairway.verify.tracks import TimeLimit
 
 def _check(submission: Submission) -> Iterator[Finding]:
     for log in trained(submission):
-        for limit in submission.track.train.limits:
-            yield from _judged(log, limit)
+        lost: set[str] = set()
+        for limit in sorted(submission.track.train.limits, key=lambda limit: limit.above):
+            found = _judged(log, limit)
+            if found.verdict == "PASS" or limit.profile not in lost:
+                yield found
+            lost |= {limit.profile} if found.verdict == "FAIL" else set()
 
 
-def _judged(log: LogFacts, limit: TimeLimit) -> Iterator[Finding]:
+def _judged(log: LogFacts, limit: TimeLimit) -> Finding:
     parts = {"loop": log.train_s or 0.0}
     if "calibrate" in limit.counts and log.calibration_s is not None:
         parts["calibrate"] = log.calibration_s
@@ -34,7 +38,7 @@ def _judged(log: LogFacts, limit: TimeLimit) -> Iterator[Finding]:
             message += "; calibration ran on text of the model's own, so no training data was read"
     else:
         say = failed
-    yield say(message, profile=limit.profile, source=limit.source, **where)
+    return say(message, profile=limit.profile, source=limit.source, **where)
 
 
 RULE = Rule(
