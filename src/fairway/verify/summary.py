@@ -1,12 +1,14 @@
 """Facts and mechanical verdicts of one submission, under the names that a table of expectations uses."""
 
-import importlib
-import pkgutil
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any
 
+from fairway.verify.claims import sums
+from fairway.verify.claims import verdicts as of_claims
+from fairway.verify.logs import verdicts as of_logs
+from fairway.verify.programs import verdicts as of_programs
 from fairway.verify.submission import README, Submission
 
 _STANDARD_LOG = re.compile(r"(?:logs/)?train[^/]*\.(?:log|txt)", re.IGNORECASE)
@@ -15,17 +17,22 @@ _STANDARD_LOG = re.compile(r"(?:logs/)?train[^/]*\.(?:log|txt)", re.IGNORECASE)
 def summary(submission: Submission) -> dict[str, Any]:
     """One JSON object: files, claim, each log, what they give together, and what arithmetic says of it."""
     main = submission.programs.main
-    claim = submission.claim
-    return {
+    told = {
         "submission_file": submission.submission_file,
         "main_script": main.file if main is not None else None,
         "main_script_bytes": len(main.shipped) if main is not None else None,
-        "claim": _first("claims", "claim_facts", submission) if claim is not None else None,
-        **(_first("claims", "sum_facts", submission) or {}),
-        "logs": [_log(log, submission) for log in submission.logs],
-        "verdict": {**verdicts(submission), **_all("verdicts", submission)},
-        "external_commands": _first("programs", "external_commands", submission) or [],
+        "claim": sums.claim_facts(submission),
+        **sums.sum_facts(submission),
+        "logs": [of_logs.facts(log) for log in submission.logs],
+        "verdict": {
+            **verdicts(submission),
+            **of_claims.verdicts(submission),
+            **of_logs.verdicts(submission),
+            **of_programs.verdicts(submission),
+        },
+        "external_commands": of_programs.external_commands(submission),
     }
+    return {key: _plain(value) for key, value in told.items()}
 
 
 def verdicts(submission: Submission) -> dict[str, bool | None]:
@@ -48,28 +55,12 @@ def verdicts(submission: Submission) -> dict[str, bool | None]:
     }
 
 
-def _modules(part: str) -> Iterator[Any]:
-    package = importlib.import_module(f"fairway.verify.{part}")
-    for module in pkgutil.iter_modules(package.__path__):
-        yield importlib.import_module(f"fairway.verify.{part}.{module.name}")
-
-
-def _function(part: str, name: str) -> Callable[..., Any] | None:
-    return next((found for module in _modules(part) if callable(found := getattr(module, name, None))), None)
-
-
-def _first(part: str, name: str, *arguments: Any) -> Any:
-    function = _function(part, name)
-    return None if function is None else function(*arguments)
-
-
-def _all(name: str, submission: Submission) -> Mapping[str, bool | None]:
-    found: dict[str, bool | None] = {}
-    for part in ("logs", "claims", "programs"):
-        found.update(_first(part, name, submission) or {})
-    return found
-
-
-def _log(log: Any, submission: Submission) -> dict[str, Any]:
-    told = _first("logs", "facts", log)
-    return dict(told) if told is not None else {"log": log.file, **asdict(log)}
+def _plain(value: Any) -> Any:
+    """What JSON can hold: no NaN, no infinity, no type of ours."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value

@@ -1,7 +1,6 @@
 """Verdicts as JSON by ``schemas/check.schema.json``: a list with one object a folder."""
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ def as_object(verdict: Verdict) -> dict[str, Any]:
         "rules_version": verdict.rules_version,
         "sums_sha256": verdict.sums_sha256,
         "verdict": {profile: verdict.of(profile) for profile in verdict.profiles},
-        "facts": _finite(dict(verdict.facts)),
+        "facts": dict(verdict.facts),
         "findings": [_finding(finding) for finding in verdict.findings],
         "crashes": list(verdict.crashes),
     }
@@ -45,14 +44,3 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "source": finding.source,
         "waived": finding.waived or None,
     }
-
-
-def _finite(value: Any) -> Any:
-    """JSON has neither NaN nor infinity: what is no number becomes null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    return value
