@@ -115,6 +115,8 @@ SELF_GENERATED = re.compile(
 TIMER_BEGINS = re.compile(r"beginning \w+ eval timer", re.IGNORECASE)
 PRECOMPUTED = re.compile(rf"(?P<what>\w+):precompute(?:_done)?\b.*\belapsed={_TIME}")
 
+HEADER = re.compile(r"Hyperparameters:|Running P(?:ython|yTorch)\b")
+"""Where a run begins anew to print what it is set to."""
 SETTING = re.compile(r"\s*([A-Za-z_]\w{1,60}): ?(\S.{0,300})?$")
 PAIR = re.compile(r"(?:^|\s)([A-Za-z_]\w{1,60})[=:](\S+)")
 VALUE = re.compile(r"(?!args\.|self\.|h\.)[^{}()]*[^{}(),]|")
