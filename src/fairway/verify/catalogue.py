@@ -2,7 +2,9 @@
 
 from fairway.verify.finding import Rule
 from fairway.verify.rules import (
+    adapt_then_score,
     byte_denominator,
+    calibration_in_eval,
     claim_coherent,
     claimed_bytes,
     claimed_code_size,
@@ -17,6 +19,7 @@ from fairway.verify.rules import (
     folder_name,
     folder_size,
     imports_resolve,
+    last_epoch_score,
     leaderboard_states_claim,
     ledger_absent,
     links,
@@ -29,18 +32,22 @@ from fairway.verify.rules import (
     one_configuration,
     one_new_folder,
     paths_inside,
+    pre_quant_ttt,
     predecessor_beaten,
     program_compiles,
     program_readable,
     program_trains,
     readme_states_claim,
     required_files,
+    rescore_two_pass,
     safe_loading,
     seeds_enough,
+    slot,
     stray_files,
     submission_json,
     submission_size,
     train_time,
+    val_in_training,
     validation_coverage,
 )
 
@@ -84,6 +91,13 @@ SUBMISSION_RULES: tuple[Rule, ...] = (
     log_copies.RULE,
     log_runs.RULE,
     one_configuration.RULE,
+    pre_quant_ttt.RULE,
+    adapt_then_score.RULE,
+    slot.RULE,
+    last_epoch_score.RULE,
+    rescore_two_pass.RULE,
+    calibration_in_eval.RULE,
+    val_in_training.RULE,
     ledger_absent.RULE,
 )
 """Every rule over a ``Submission``; one line a rule."""

@@ -27,6 +27,9 @@ Asked of anybody's submission, and listed in ``catalogue.SUBMISSION_RULES``:
 - ``readme_states_claim``, ``leaderboard_states_claim``: the claim against what else is said of it.
 - ``submission_size``: code and model in four readings of the rule.
 - ``seeds_enough``, ``predecessor_beaten``: how many seeds, and whether they beat the record before.
+- ``pre_quant_ttt``, ``adapt_then_score``, ``slot``: whether something learns from targets before they are scored.
+- ``last_epoch_score``, ``rescore_two_pass``: whether a target is scored more than once.
+- ``calibration_in_eval``, ``val_in_training``: whether training and evaluation keep to their own data.
 - ``ledger_absent``: whether the evidence of a record of fairway's own is there.
 
 A rule imports ``facts`` or ``submission``, ``finding`` and what they stand on, never another rule.

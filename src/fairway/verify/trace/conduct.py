@@ -162,11 +162,13 @@ def packed(trace: Trace, learning: Learning) -> Event | None:
 
 
 def survives(trace: Trace, learning: Learning) -> bool:
-    """Whether what learned is still named once the loops around it are over; a warm-up throws it away."""
-    frame = learning.event.block.frame()
-    loops = [loop for loop in learning.event.block.loops() if loop.within_frame(frame)]
-    closed = loops[-1].closed if loops else learning.event.at
-    return not learning.own or any(trace.last_use.get(number, 0) > closed for number in learning.own)
+    """Whether what learned is used later: to score, or at all once the loops around are over. A warm-up's is not."""
+    event = learning.event
+    frame = event.block.frame()
+    loops = [loop for loop in event.block.loops() if loop.within_frame(frame)]
+    closed = loops[-1].closed if loops else event.at
+    named_later = any(trace.last_use.get(number, 0) > closed for number in learning.own)
+    return not learning.own or named_later or any(reaches(trace, event, learning.own, s) for s in scores(trace))
 
 
 def text_of(block: Block | None) -> str:
