@@ -6,6 +6,7 @@
 - ``submission``: what rules about anybody's submission look at.
 - ``logs``, ``claims``, ``programs``: what a log, a submission.json and a script say.
 - ``trace``: in what order a program learns and scores.
+- ``legality``: what static rules about legality share.
 - ``catalogue``: the rules that are asked of anybody's submission.
 - ``facts``: a folder to facts, each with the file and line it stands on.
 - ``strict_json``: JSON without NaN, duplicate keys or numbers too large, and its canonical form.

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+MOST = 1e18
+"""No number of tokens, documents or bytes is as large."""
 _WRAPPERS = frozenset(
     "astype to long int float double view reshape copy numpy cpu cuda contiguous ravel flatten item clone detach "
     "unsqueeze squeeze type".split()
@@ -86,7 +88,7 @@ def assignments(nodes: tuple[ast.AST, ...]) -> Iterator[tuple[ast.expr, ast.expr
             yield node.target, node.value
 
 
-def is_number(node: ast.AST, *values: float) -> bool:
+def is_number(node: ast.AST, *values: int) -> bool:
     """Whether an expression is a number, and one of ``values`` where some are given."""
     if not isinstance(node, ast.Constant) or isinstance(node.value, bool):
         return False
@@ -94,27 +96,29 @@ def is_number(node: ast.AST, *values: float) -> bool:
 
 
 def number(node: ast.AST) -> float | None:
-    """The number that an expression of constants is worth; None where it is no such expression."""
+    """The number that an expression of constants is worth; None where it is no such expression, or no such number."""
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        return node.value
+        return float(node.value) if abs(node.value) < MOST else None
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         value = number(node.operand)
         return None if value is None else -value
-    if isinstance(node, ast.BinOp):
-        left, right = number(node.left), number(node.right)
-        if left is None or right is None:
-            return None
-        if isinstance(node.op, ast.Mult):
-            return left * right
-        if isinstance(node.op, ast.Add):
-            return left + right
-        if isinstance(node.op, ast.Div | ast.FloorDiv) and right:
-            return left / right
-        if isinstance(node.op, ast.Pow) and abs(left) <= 1024 and 0 <= right <= 64:
-            return float(left**right)
-        if isinstance(node.op, ast.LShift) and 0 <= right <= 64 and left == int(left) and right == int(right):
-            return float(int(left) << int(right))
-    return None
+    if not isinstance(node, ast.BinOp):
+        return None
+    left, right = number(node.left), number(node.right)
+    if left is None or right is None:
+        return None
+    value = None
+    if isinstance(node.op, ast.Mult):
+        value = left * right
+    elif isinstance(node.op, ast.Add):
+        value = left + right
+    elif isinstance(node.op, ast.Div | ast.FloorDiv) and right:
+        value = left / right
+    elif isinstance(node.op, ast.Pow) and 0 < left <= 1024 and 0 <= right <= 32:
+        value = left**right
+    elif isinstance(node.op, ast.LShift) and 0 <= right <= 64:
+        value = left * 2.0**right
+    return value if value is not None and abs(value) < MOST else None
 
 
 def default_of(node: ast.expr) -> float | None:
@@ -129,7 +133,8 @@ def _as_number(node: ast.expr) -> float | None:
     value = number(node)
     if value is None and isinstance(node, ast.Constant) and isinstance(node.value, str):
         try:
-            return float(node.value.replace("_", ""))
+            value = float(node.value.replace("_", ""))
         except ValueError:
             return None
+        return value if abs(value) < MOST else None
     return value

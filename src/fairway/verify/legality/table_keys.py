@@ -124,23 +124,27 @@ def _quotients(nodes: tuple[ast.AST, ...]) -> set[tuple[str, str]]:
     """Keys of two tables whose entries are divided by each other: that of the dividend, that of the divisor."""
     keys: dict[str, set[str]] = {}
     for target, value in assignments(nodes):
-        name, value = path_of(target), bare(value)
-        if not name:
-            continue
-        key = path_of(bare(value.slice)) if isinstance(value, ast.Subscript) else ""
-        # An entry that is cut to some rows keeps its key.
-        entry = isinstance(value, ast.Subscript) and bool(_from(value.value, keys))
-        keys[name] = {key} if key and not entry else _from(value, keys)
+        name = path_of(target)
+        if name:
+            keys[name] = _keys_of(bare(value), keys)
     found = set()
     for node in nodes:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-            above, below = _from(node.left, keys), _from(node.right, keys)
+            above, below = _keys_of(node.left, keys), _keys_of(node.right, keys)
             found |= {(first, second) for first in above - below for second in below}
     return found
 
 
-def _from(value: ast.expr, keys: dict[str, set[str]]) -> set[str]:
-    return {key for name in names_in(value) for key in keys.get(name, ())}
+def _keys_of(value: ast.expr, keys: dict[str, set[str]]) -> set[str]:
+    """Keys of the entries that an expression is made of."""
+    found = {key for name in names_in(value) for key in keys.get(name, ())}
+    for part in ast.walk(value):
+        if isinstance(part, ast.Subscript):
+            key = path_of(bare(part.slice))
+            # An entry that is cut to some rows keeps its key.
+            if key and not any(keys.get(name) for name in names_in(part.value)):
+                found.add(key)
+    return found
 
 
 def _inner(node: ast.expr) -> ast.expr | None:

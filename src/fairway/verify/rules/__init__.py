@@ -30,6 +30,10 @@ Asked of anybody's submission, and listed in ``catalogue.SUBMISSION_RULES``:
 - ``pre_quant_ttt``, ``adapt_then_score``, ``slot``: whether something learns from targets before they are scored.
 - ``last_epoch_score``, ``rescore_two_pass``: whether a target is scored more than once.
 - ``calibration_in_eval``, ``val_in_training``: whether training and evaluation keep to their own data.
+- ``target_keyed_cache``, ``target_reading_gate``, ``ppm_byte_spread``: whether what is scored with is a distribution
+  that was fixed before the token was read.
+- ``byte_tables``, ``lossy_text``: whether the bytes are those of the documents.
+- ``partial_validation_code``, ``train_val_overlap``: whether the validation set is whole, and apart.
 - ``ledger_absent``: whether the evidence of a record of fairway's own is there.
 
 A rule imports ``facts`` or ``submission``, ``finding`` and what they stand on, never another rule.
