@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -181,25 +182,21 @@ def _brotli(data: bytes) -> bytes:
     return found
 
 
+@lru_cache(maxsize=64)
 def repacked(text: str) -> bytes:
     """The smallest file that runs a program as it is written: the text itself, or a self-extracting one.
 
-    What is made here is unpacked again to see that it holds the text, and never run.
+    What is made here is decoded again to see that it holds the text, and never run.
     """
     raw = text.encode("utf-8")
     chain = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": 3, "lp": 0, "pb": 0}]
     stream = lzma.compress(raw, lzma.FORMAT_RAW, filters=chain)
     filters = "[dict(id=0x4000000000000001,lc=3,lp=0,pb=0)]"
     made = [(f'import lzma,base64 as b\nexec(lzma.decompress(b.b85decode("{{}}"),3,filters={filters}))', stream)]
+    held = [_lzma1(lc=3, lp=0, pb=0)(stream) == raw]
     if brotli is not None:
         smaller = brotli.compress(raw, mode=brotli.MODE_TEXT, quality=11, lgwin=24)
         made.append(('import brotli,base64 as b\nexec(brotli.decompress(b.b85decode("{}")))', smaller))
+        held.append(_brotli(smaller) == raw)
     files = [stub.replace("{}", base64.b85encode(payload).decode()).encode() for stub, payload in made]
-    return min([raw, *(file for file in files if _holds(file, text))], key=len)
-
-
-def _holds(file: bytes, text: str) -> bool:
-    try:
-        return unpack(file).text == text
-    except CannotUnpack:
-        return False
+    return min([raw, *(file for file, holds in zip(files, held, strict=True) if holds)], key=len)
