@@ -209,12 +209,13 @@ def times(submission: Submission) -> list[Difference] | None:
     found: list[Difference] = []
     compared_any = False
     for claim_key, what, value, logs in _timed(submission):
-        shown = [each for log in logs for each in _TIMES[claim_key](log) if each is not None]
+        # A log that says 0 has not measured it.
+        shown = [each for log in logs for each in _TIMES[claim_key](log) if each]
         if not shown:
             continue
         compared_any = True
         if len(logs) > 1:
-            first = [next((each for each in _TIMES[claim_key](log) if each is not None), None) for log in logs]
+            first = [next((each for each in _TIMES[claim_key](log) if each), None) for log in logs]
             shown = list(_with_mean([each for each in first if each is not None])) + shown
         if not any(agrees(value, each) for each in shown):
             found.append(_difference(what, claim_key, value, shown, logs))

@@ -107,9 +107,9 @@ def total_bytes(run: Run) -> tuple[int, int] | None:
     if told:
         return told[-1]
     plain = [(n, line) for form, n, line in run.totals if not form]
-    raw = {n for form, n, _ in run.models if not form}
+    raw = [n for form, n, _ in run.models if not form]
     code = run.code[0] if run.code is not None else 0
-    later = [found for found in plain if found[0] not in {n + code for n in list(raw)[:1]}] if len(plain) > 1 else plain
+    later = [found for found in plain if not raw or found[0] != raw[0] + code]
     return later[-1] if later else None
 
 

@@ -7,7 +7,7 @@ from fairway.verify.claims.verdicts import times
 from fairway.verify.finding import Finding, Rule, failed, passed, review
 from fairway.verify.submission import Submission
 
-_SLIGHT = 0.01
+_SLIGHT = 0.05
 """Relative; a difference that changes no verdict is for a person to weigh."""
 
 
