@@ -4,7 +4,7 @@ import codecs
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
 
 CHUNK_BYTES = 1 << 20
 LONGEST_LINE = 1 << 16
@@ -22,10 +22,18 @@ _BOMS = (
 )
 
 
+@runtime_checkable
+class ByteStream(Protocol):
+    """Whatever bytes can be read from, some at a time."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most ``size``; none at the end."""
+
+
 class Lines:
     """Iterates over ``(number, line)``, numbers from 1, line ends off; afterwards it knows what went by."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
         self.size_bytes = 0
@@ -44,10 +52,9 @@ class Lines:
             rest = pieces.pop()
             for piece in pieces:
                 number += 1
-                if cut:
-                    cut = False
-                    piece = ""
-                yield number, self._one(piece, number)
+                if not cut:
+                    yield number, self._one(piece, number)
+                cut = False
             if len(rest) > LONGEST_LINE:
                 if not cut:
                     yield number + 1, self._one(rest, number + 1)

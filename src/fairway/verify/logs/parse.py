@@ -1,11 +1,9 @@
 """One log, read line by line into its facts."""
 
-from typing import BinaryIO
-
 from fairway.verify.logs import patterns as p
 from fairway.verify.logs.dump import Dump
 from fairway.verify.logs.facts import ByteCount, LogFacts, ScoreLine
-from fairway.verify.logs.lines import Lines, bare
+from fairway.verify.logs.lines import ByteStream, Lines, bare
 from fairway.verify.logs.run import (
     MOST_LINES,
     Run,
@@ -233,7 +231,7 @@ class Reader:
         )
 
 
-def read_log(stream: BinaryIO, file: str) -> tuple[LogFacts, str | None]:
+def read_log(stream: ByteStream, file: str) -> tuple[LogFacts, str | None]:
     """The facts of one log, and the source that it dumps."""
     lines, reader = Lines(stream), Reader()
     for number, line in lines:

@@ -7,6 +7,7 @@ import math
 import re
 
 NUMBER = r"[-+]?\d[\d,_]{0,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,3})?"
+COUNT = r"\d[\d,_]{0,30}"
 _TIME = r"(\d[\d,_]{0,20}(?:\.\d{1,20})?)\s?(ms|s|m|min|seconds|sec)\b"
 
 LOSS = re.compile(rf"\bval_loss\s*[:=]\s*(?P<n>{NUMBER}|nan|-?inf)", re.IGNORECASE)
@@ -49,7 +50,7 @@ STEP_TIME = re.compile(rf"\b(?:train_time|t|tt|time|elapsed)\s?[:=]\s?{_TIME}")
 STEP_KIND = re.compile(r"(?:^|[\s|])(?:train_|tr_)?(?:loss|tl|fitness)\s?[:= ]")
 STEP_LOSS = re.compile(rf"(?:^|[\s|])(?:train_|tr_)?(?:loss|tl|fitness)\s?[:= ]\s*(?P<n>{NUMBER})")
 STEP_VALIDATION = re.compile(r"(?:^|\s)(?:val_loss|vl|val_bpb)\s?[:=]")
-STOP = re.compile(rf"stopping_early: ?(?P<why>\w+)\s+train_time:\s?{_TIME}(?:\s+step:\s?(?P<step>\d{1, 9}))?")
+STOP = re.compile(rf"stopping_early: ?(?P<why>\w+)\s+train_time:\s?{_TIME}(?:\s+step:\s?(?P<step>\d{{1,9}}))?")
 TRAINED = re.compile(
     rf"(?:training (?:complete|done|finished)[^0-9]*?|train(?:ing)?_(?:time|seconds|wallclock)\s*[:=]\s*){_TIME}"
     r"(?: \((?P<step>\d{1,9}) steps\))?",
@@ -58,25 +59,25 @@ TRAINED = re.compile(
 STOPPED_AT = re.compile(r"stopping early at step (?P<step>\d{1,9})", re.IGNORECASE)
 
 TOTAL_FORMAT = re.compile(
-    rf"(?:final )?total (?:submission|artifact)(?: size)?(?: \(?(?P<format>[\w+.\-/ ]+?)\)?)?\s*[:=]\s*(?P<n>{NUMBER})"
+    rf"(?:final )?total (?:submission|artifact)(?: size)?(?: \(?(?P<format>[\w+.\-/ ]+?)\)?)?\s*[:=]\s*(?P<n>{COUNT})"
     r"(?: ?bytes| ?B\b|\s|$)",
     re.IGNORECASE,
 )
-TOTAL_PIPE = re.compile(rf"\bTotal submission: (?P<n>{NUMBER})(?: bytes)?", re.IGNORECASE)
-BUDGET = re.compile(rf"budget: ?(?P<n>{NUMBER})/(?P<cap>{NUMBER})\b")
+TOTAL_PIPE = re.compile(rf"\bTotal submission: (?P<n>{COUNT})(?: bytes)?", re.IGNORECASE)
+BUDGET = re.compile(rf"budget: ?(?P<n>{COUNT})/(?P<cap>{COUNT})\b")
 TOTAL_ROUNDED = re.compile(r"=\s*(?P<n>\d{1,3}(?:\.(?P<decimals>\d+))?)/\d{1,3}(?:\.\d+)?\s?MB\b", re.IGNORECASE)
 ARTIFACT_BYTES = re.compile(
-    rf"(?:artifact_bytes|bytes_total|submission_size|artifact size)\s*[:=]\s*(?P<n>{NUMBER})(?: ?bytes| ?B\b|\s|$)",
+    rf"(?:artifact_bytes|bytes_total|submission_size|artifact size)\s*[:=]\s*(?P<n>{COUNT})(?: ?bytes| ?B\b|\s|$)",
     re.IGNORECASE,
 )
-ARTIFACT_PLAIN = re.compile(rf"artifact(?: size)?:\s+(?P<n>{NUMBER}) bytes", re.IGNORECASE)
-MODEL = re.compile(rf"serialized model(?: (?P<format>[^:]+?))?\s*:\s*(?P<n>{NUMBER})(?: ?bytes)?", re.IGNORECASE)
-MODEL_PIPE = re.compile(rf"(?P<format>\w+\+\w+) model: (?P<n>{NUMBER}) bytes\b", re.IGNORECASE)
+ARTIFACT_PLAIN = re.compile(rf"artifact(?: size)?:\s+(?P<n>{COUNT}) bytes", re.IGNORECASE)
+MODEL = re.compile(rf"serialized model(?: (?P<format>[^:]+?))?\s*:\s*(?P<n>{COUNT})(?: ?bytes)?", re.IGNORECASE)
+MODEL_PIPE = re.compile(rf"(?P<format>\w+\+\w+) model: (?P<n>{COUNT}) bytes\b", re.IGNORECASE)
 CODE = re.compile(
-    rf"code(?:[_ ](?:size|bytes))(?: \((?P<kind>(?:un)?compressed)[^)]*\))?\s*[:=]\s*(?P<n>{NUMBER})(?: ?bytes)?",
+    rf"code(?:[_ ](?:size|bytes))(?: \((?P<kind>(?:un)?compressed)[^)]*\))?\s*[:=]\s*(?P<n>{COUNT})(?: ?bytes)?",
     re.IGNORECASE,
 )
-CODE_INLINE = re.compile(rf"\bcode: ?(?P<n>{NUMBER})(?: ?bytes)?\b", re.IGNORECASE)
+CODE_INLINE = re.compile(rf"\bcode: ?(?P<n>{COUNT})(?: ?bytes)?\b", re.IGNORECASE)
 CODE_SHA256 = re.compile(
     r"(?:code|script|source|train_gpt(?:\.py)?)[_ ]?sha256\w*\s*[:=]\s*([0-9a-f]{64})\b", re.IGNORECASE
 )
@@ -87,7 +88,7 @@ SEED_HEADER = re.compile(r"params:.*\bs:(\d{1,12})$")
 WORLD = re.compile(r"world[_ ]size\s?[:=]\s?(\d{1,5})\b", re.IGNORECASE)
 WORLD_HEADER = re.compile(r"params:.*\bws:(\d{1,5})\b")
 TOKENS = re.compile(rf"val_loader\b.*\btokens[:=](?P<n>{NUMBER})\b")
-TOKENS_PLAIN = re.compile(rf"val(?:idation)?[_ ]tokens\s?[:=]\s?(?P<n>{NUMBER})\b", re.IGNORECASE)
+TOKENS_PLAIN = re.compile(rf"val(?:idation)?[_ ]tokens\s?[:=]\s?(?P<n>{COUNT})\b", re.IGNORECASE)
 DOCUMENTS = re.compile(r"\b(?:total_docs|docs)[:=]\s?(\d{1,12})\b")
 PARTIAL = re.compile(
     r"\(limited\)|\bsubset\b.*\btokens\b|\bval_(?:token_limit|subset\w*|max_\w+|docs)\b\s*[:=]\s*[1-9]"
@@ -123,12 +124,8 @@ VALUE = re.compile(r"(?!args\.|self\.|h\.)[^{}()]*[^{}(),]|")
 
 
 def whole(text: str) -> int:
-    """A whole number as scripts write it, digits grouped or not; what lies behind the point is left out."""
-    return int(float(text.replace(",", "").replace("_", ""))) if "e" in text.lower() else _digits(text)
-
-
-def _digits(text: str) -> int:
-    return int(text.replace(",", "").replace("_", "").split(".")[0])
+    """A whole number as scripts write it, digits grouped or not."""
+    return int(text.replace(",", "").replace("_", ""))
 
 
 def seconds(amount: str, unit: str) -> float:
