@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from fairway.verify.logs.dump import GARBLED_FROM, Dump
 
-SOURCE = '"""A script."""\n\nimport os\n\n\ndef main():\n    return os.getpid()\n\n\nif __name__ == "__main__":\n    main()\n'
+SOURCE = '"""A script."""\n\nimport os\n\n\ndef main():\n    return os.getpid()\n\n\n'
+SOURCE += 'if __name__ == "__main__":\n    main()\n'
 RULE = "=" * 100
 
 

@@ -48,14 +48,18 @@ def facts(text):
             ("legal_ttt_exact", 1.08209788, 2.79517119, 293.43),
         ),
         ("Quantized BPB (XSA-all): 1.031736", ("Quantized", 1.031736, None, None)),
-        ("final_int8_zstd-22_roundtrip_exact val_bpb:1.27905213", ("final_int8_zstd-22_roundtrip_exact", 1.27905213, None, None)),
         (
-            "pre-quantization post-ema val_loss:2.8 val_bpb:1.08 eval_time:6000ms\nDIAGNOSTIC post_ema val_loss:2 val_bpb:1.1",
+            "final_int8_zstd-22_roundtrip_exact val_bpb:1.27905213",
+            ("final_int8_zstd-22_roundtrip_exact", 1.27905213, None, None),
+        ),
+        (
+            "pre-quantization post-ema val_loss:2.8 val_bpb:1.08 eval_time:6000ms\n"
+            "DIAGNOSTIC post_ema val_loss:2 val_bpb:1.1",
             (None, None, None, None),
         ),
         ("step:5/10 val_loss:2.0 val_bpb:1.2 train_time:5ms", (None, None, None, None)),
     ],
-)  # fmt: skip
+)
 def test_the_score_of_the_artifact_is_told_from_all_others(text, expected):
     log = facts(text)
     found = (log.final_label, log.final_val_bpb, log.final_val_loss, log.eval_s)
@@ -81,10 +85,10 @@ def test_all_evaluations_are_summed_and_diagnostics_kept_apart():
         ("stopping_early: wallclock_cap train_time: 587193ms step: 4867/20000", 4867, 587.193),
         ("step:99/100 train_loss:3.0 t:4900ms step_avg:49.5ms\nstep:100/100 loss:3.1 t:5000ms", 100, 5.0),
         ("step:10/100 fitness:-3.2 t:355306ms step_avg:35530.6ms", 10, 355.306),
-        ("500/20000 train_loss: 3.0 train_time: 0.8m tok/s: 9\n1000/20000 train_loss: 2.9 train_time: 1.6m tok/s: 9", 1000, 96.0),
+        ("5/20 train_loss: 3.0 train_time: 0.8m tok/s: 9\n10/20 train_loss: 2.9 train_time: 1.6m tok/s: 9", 10, 96.0),
         ("step     1/9999 | loss 6.9 | 105s\nTraining complete in 590s (1857 steps)", 1857, 590.0),
     ],
-)  # fmt: skip
+)
 def test_training_ends_where_the_clock_says(text, steps, train_s):
     log = facts(text)
     assert (log.steps, log.train_s) == (steps, train_s)
@@ -96,31 +100,48 @@ def test_training_ends_where_the_clock_says(text, steps, train_s):
     [
         (
             "Serialized model: 67224983 bytes\nCode size: 47686 bytes\nTotal submission size: 67272669 bytes\n"
-            "Serialized model int8+zlib: 15815345 bytes (payload:17178912)\nTotal submission size int8+zlib: 15863031 bytes",
-            15863031, 15815345, 47686, 47686,
+            "Serialized model int8+zlib: 15815345 bytes (payload:17178912)\n"
+            "Total submission size int8+zlib: 15863031 bytes",
+            15863031,
+            15815345,
+            47686,
+            47686,
         ),
         (
             "Code size (uncompressed): 151766 bytes\nCode size (compressed): 31250 bytes\n"
-            "Serialized model quantized+brotli: 15,920,836 bytes\nTotal submission size quantized+brotli: 15,952,086 bytes",
-            15952086, 15920836, 31250, 151766,
+            "Serialized model quantized+brotli: 15,920,836 bytes\n"
+            "Total submission size quantized+brotli: 15,952,086 bytes",
+            15952086,
+            15920836,
+            31250,
+            151766,
         ),
         (
             "artifact:15.88MB binary:115343360(15319040B) fp:1226832(1248416B) code:78442\n"
             "budget:15959813/16000000 (15.96/16.00MB) FITS",
-            15959813, None, 78442, 78442,
+            15959813,
+            None,
+            78442,
+            78442,
         ),
         (
             "Raw model: 85587955 bytes | Code: 70969 bytes | Total: 85658924\n"
             "INT7+zlib model: 15370972 bytes | Total submission: 15441941 bytes",
-            15441941, 15370972, 70969, 70969,
+            15441941,
+            15370972,
+            70969,
+            70969,
         ),
         (
             "Serialized model: 100 bytes\nCode size: 10 bytes\nTotal submission size: 110 bytes\n"
             "Serialized model: 50 bytes\nTotal submission size: 60 bytes",
-            60, 50, 10, 10,
+            60,
+            50,
+            10,
+            10,
         ),
     ],
-)  # fmt: skip
+)
 def test_bytes_are_those_of_the_compressed_model(text, total, model, code, uncompressed):
     log = facts(text)
     assert (log.bytes_total, log.bytes_model, log.bytes_code, log.bytes_code_uncompressed) == (
@@ -136,12 +157,16 @@ def test_bytes_are_those_of_the_compressed_model(text, total, model, code, uncom
     [
         ("GPTQ:collected 67 Hessians in 12.6s", 12.6, False),
         ("gptq:calibrated 66 layers in 6.7s", 6.7, False),
-        ("gptq:generating autoregressive calibration data (64 seqs)...\ngptq:generated 64 sequences in 238.8s\ngptq:done in 239.9s", 239.9, True),
+        (
+            "gptq:generating autoregressive data\ngptq:generated 64 sequences in 238.8s\ngptq:done in 239.9s",
+            239.9,
+            True,
+        ),
         ("gptq:generated 32 seqs in 199.1s\ngptq:collected hessians for 33 layers in 199.6s", 199.6, False),
         ("gptq:generated 32 seqs in 10.0s\ngptq:collected hessians for 33 layers in 4.0s", 14.0, False),
         ("Code size: 1 bytes", None, False),
     ],
-)  # fmt: skip
+)
 def test_calibration_is_timed_once(text, seconds, own):
     log = facts(text)
     assert (log.calibration_s, log.calibrates_on_itself) == (seconds, own)
@@ -194,7 +219,8 @@ def test_of_several_runs_the_last_with_a_score_counts():
 
 
 def test_one_run_told_twice_is_one_run():
-    run = "step:1/9 train_loss:7.0 train_time:5ms\nstep:9/9 train_loss:3.0 train_time:45ms\nfinal_x val_loss:2 val_bpb:1.25 eval_time:9ms\n"
+    run = "step:1/9 train_loss:7.0 train_time:5ms\nstep:9/9 train_loss:3.0 train_time:45ms\n"
+    run += "final_x val_loss:2 val_bpb:1.25 eval_time:9ms\n"
     log = facts(run + run)
     assert (log.runs_in_file, log.eval_sum_s, len(log.scores)) == (1, 0.009, 1)
 
@@ -210,11 +236,14 @@ def test_scores_that_are_no_numbers_are_left_out():
     assert facts("final_x val_loss:nan val_bpb:inf").final_val_bpb is None
 
 
+FIRST = r"(step:|seed:|final_x val_loss:|Code size: |GPTQ:collected 1 x in |budget:)"
 ANYTHING = st.one_of(
     st.text(max_size=80),
-    st.from_regex(r"(step:|seed:|final_x val_loss:|Code size: |GPTQ:collected 1 x in |budget:)[0-9.e/,_+\-]{0,40}(ms|s| bytes)?", fullmatch=True),
-    st.from_regex(r"[a-z_]{1,12}( val_loss:[0-9.]{1,9})?( val_bpb:[0-9.e]{1,9})( eval_time:[0-9]{1,9}ms)?", fullmatch=True),
-)  # fmt: skip
+    st.from_regex(FIRST + r"[0-9.e/,_+\-]{0,40}(ms|s| bytes)?", fullmatch=True),
+    st.from_regex(
+        r"[a-z_]{1,9}( val_loss:[0-9.]{1,9})? val_bpb:[0-9.e]{1,9}( eval_time:[0-9]{1,9}ms)?", fullmatch=True
+    ),
+)
 
 
 @given(st.lists(ANYTHING, max_size=25))

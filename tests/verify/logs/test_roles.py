@@ -18,11 +18,19 @@ def roles(*logs, claim=None):
 @pytest.mark.parametrize(
     ("file", "seed"),
     [
-        ("train_seed42.log", 42), ("logs/train0.txt", 0), ("log_10mins_seed-7.txt", 7), ("ttt/seed_0.log", 0),
-        ("ternary_log_1337.txt", 1337), ("hybrid_seq32768_s42.txt", 42), ("train_seed_2026.txt", 2026),
-        ("train.log", None), ("train_v1.txt", None), ("baseline_600s_seq8192.txt", None), ("log_100k_steps.txt", None),
+        ("train_seed42.log", 42),
+        ("logs/train0.txt", 0),
+        ("log_10mins_seed-7.txt", 7),
+        ("ttt/seed_0.log", 0),
+        ("ternary_log_1337.txt", 1337),
+        ("hybrid_seq32768_s42.txt", 42),
+        ("train_seed_2026.txt", 2026),
+        ("train.log", None),
+        ("train_v1.txt", None),
+        ("baseline_600s_seq8192.txt", None),
+        ("log_100k_steps.txt", None),
     ],
-)  # fmt: skip
+)
 def test_seeds_in_names(file, seed):
     assert seed_in_name(file) == seed
 

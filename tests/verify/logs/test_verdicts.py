@@ -33,7 +33,7 @@ def test_the_made_up_folder_holds(tmp_path):
         ({"extra": "GPTQ:collected 66 Hessians in 4.1s"}, {"train_plus_gptq_le_600"}),
         ({"extra": "ttt_lora:compile warmup done (590.0s)"}, {"eval_plus_warmup_le_600"}),
     ],
-)  # fmt: skip
+)
 def test_one_number_turns_what_hangs_on_it(tmp_path, words, false):
     found = changed(tmp_path, **words)
     assert {name for name, value in found.items() if value is False} == false
