@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from fairway.verify.programs.names import aliases, calls, dotted
+from fairway.verify.programs.nodes import all_nodes
 
 Kind = Literal["absolute", "command", "environment", "execute", "network", "pickle", "read", "write"]
 _ROOTS = (
@@ -68,7 +69,7 @@ def _effects(tree: ast.Module) -> Iterator[Effect]:
     known = aliases(tree)
     for name, call in calls(tree):
         yield from _of_call(name, call, known)
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if isinstance(node, ast.Import):
             modules = [one.name for one in node.names]
         elif isinstance(node, ast.ImportFrom):

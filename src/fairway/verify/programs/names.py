@@ -4,12 +4,14 @@ import ast
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
+from fairway.verify.programs.nodes import all_nodes
+
 
 @lru_cache(maxsize=64)
 def aliases(tree: ast.Module) -> Mapping[str, str]:
     """Name in the program to the dotted name that it was imported as."""
     found: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if isinstance(node, ast.Import):
             for one in node.names:
                 found[one.asname or one.name.split(".")[0]] = one.name if one.asname else one.name.split(".")[0]
@@ -41,6 +43,6 @@ def dotted(node: ast.AST, known: Mapping[str, str]) -> str:
 def calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
     """Every call with the whole name of what it calls; empty where that is no name."""
     known = aliases(tree)
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if isinstance(node, ast.Call):
             yield dotted(node.func, known), node

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fairway.verify.programs.fstrings import CannotScan, Lowered, lower
+from fairway.verify.programs.nodes import all_nodes
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 TEXT_LIMIT_BYTES = 2_000_000
@@ -175,7 +176,7 @@ def _finished(tree: ast.Module, older: Mapping[str, Error | None]) -> Parsed:
 
 
 def _missing_in_310(tree: ast.Module) -> Error | None:
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if isinstance(node, ast.TryStar):
             return "SyntaxError: except* needs Python 3.11", node.lineno
         if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and node.slice.elts:
@@ -187,7 +188,7 @@ def _missing_in_310(tree: ast.Module) -> Error | None:
 
 
 def _pep695(tree: ast.Module) -> Error | None:
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if getattr(node, "type_params", None) or type(node).__name__ == "TypeAlias":
             return "SyntaxError: type parameters need Python 3.12", getattr(node, "lineno", None)
     return None

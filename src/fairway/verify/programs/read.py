@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from fairway.errors import DataError
 from fairway.verify.programs.codecs import LIMIT_BYTES
 from fairway.verify.programs.evaluate import CannotEvaluate
+from fairway.verify.programs.nodes import all_nodes
 from fairway.verify.programs.program import Program, Programs
 from fairway.verify.programs.unpacking import Unpacked, unpack
 from fairway.verify.tree import Tree
@@ -125,7 +126,7 @@ def _reaches(program: Program, tree: Tree) -> Iterator[str]:
     if program.tree is None:
         return
     folder = posixpath.dirname(program.text_file or program.file)
-    for node in ast.walk(program.tree):
+    for node in all_nodes(program.tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [one.name for one in node.names]

@@ -9,6 +9,7 @@ from typing import Any
 
 from fairway.verify.programs.codecs import COMPRESSIONS, DECODERS, ERRORS, LIMIT_BYTES, unlzma, unzlib
 from fairway.verify.programs.evaluate import CannotEvaluate, Code, Evaluator, PathText
+from fairway.verify.programs.nodes import all_nodes
 from fairway.verify.programs.parse import Parsed, parse
 
 MOST_LAYERS = 6
@@ -110,7 +111,7 @@ def text_of(data: bytes) -> tuple[str, str]:
 
 def _executed(tree: ast.Module, text: str, file: str, read: Callable[[str], bytes], files: list[str]) -> _Layer | None:
     """The program that a program executes instead of being one; None where it is one."""
-    nodes = sum(not isinstance(node, ast.Constant) for node in ast.walk(tree))
+    nodes = sum(not isinstance(node, ast.Constant) for node in all_nodes(tree))
     if nodes > STUB_NODES:
         return None
     runs = list(islice(_runs(tree), MOST_RUNS))
@@ -138,7 +139,7 @@ def _executed(tree: ast.Module, text: str, file: str, read: Callable[[str], byte
         names = _names(tree)
         for payload in constants[:3]:
             guessed = _guessed(payload, names)
-            if guessed is not None:
+            if guessed is not None and len(guessed[0]) >= CHARACTERS_A_NODE * nodes:
                 return _Layer(guessed[0], file, guessed[1])
         if runs:
             raise _Hidden(
@@ -152,7 +153,7 @@ def _executed(tree: ast.Module, text: str, file: str, read: Callable[[str], byte
 def _runs(tree: ast.Module) -> Iterator[tuple[list[ast.stmt], ast.Call]]:
     """Each call that executes source, with the body of the function that it stands in."""
     bodies: list[list[ast.stmt]] = [tree.body]
-    bodies += [node.body for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    bodies += [node.body for node in all_nodes(tree) if isinstance(node, ast.FunctionDef)]
     for body in reversed(bodies):
         inner = body is not tree.body
         waiting: list[ast.AST] = list(reversed(body))
@@ -193,11 +194,13 @@ def _source(evaluator: Evaluator, call: ast.Call) -> tuple[str] | None:
         if problem:
             raise CannotEvaluate(problem)
         return (text,)
-    return (value.replace("\r\n", "\n"),) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        raise CannotEvaluate("it is no text that is written down")
+    return (value.replace("\r\n", "\n"),)
 
 
 def _constants(tree: ast.Module) -> Iterator[bytes]:
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and len(node.value) > 40:
             yield node.value if isinstance(node.value, bytes) else node.value.encode("utf-8", "replace")
 
@@ -205,7 +208,7 @@ def _constants(tree: ast.Module) -> Iterator[bytes]:
 def _names(tree: ast.Module) -> frozenset[str]:
     """Every identifier of a program, those of its imports included."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if isinstance(node, ast.Name):
             found.add(node.id)
         elif isinstance(node, ast.Attribute):
@@ -226,6 +229,8 @@ def _guessed(payload: bytes, names: frozenset[str]) -> tuple[str, str] | None:
         for path, decode in DECODERS.items()
         if path.split(".")[0] in ("base64", "binascii") and path.split(".")[1] in names
     ]
+    if not encodings and not any(path.split(".")[0] in names for path in COMPRESSIONS):
+        return None
     tried = made = 0
     for encoding, first in encodings or [("plain", bytes)]:
         try:
