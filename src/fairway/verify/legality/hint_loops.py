@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fairway.verify.legality.c_code import Node, functions, identifiers, walk
 from fairway.verify.legality.expressions import bare, names_in, path_of
 from fairway.verify.legality.sources import CSource
+from fairway.verify.programs.nodes import all_nodes
 from fairway.verify.programs.program import Program
 
 _ASSIGNED = re.compile(r"(.*?[\w\])])\s*(?<![<>=!])=(?!=)\s*(.+)\Z", re.DOTALL)
@@ -28,7 +29,7 @@ def gates_in_python(program: Program) -> Iterator[Gate]:
     """Hints of one program that are given, or not, by the token that they are for."""
     if program.tree is None:
         return
-    for node in ast.walk(program.tree):
+    for node in all_nodes(program.tree):
         if isinstance(node, ast.For):
             target = _position_and_token(node)
             if target is not None:

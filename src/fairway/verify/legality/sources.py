@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from fairway.errors import DataError
 from fairway.verify.finding import Finding, unverifiable
+from fairway.verify.programs.nodes import all_nodes
 from fairway.verify.programs.program import Program
 from fairway.verify.submission import Submission
 
@@ -80,7 +81,7 @@ def c_constants(tree: ast.Module) -> tuple[tuple[int, str], ...]:
     """First line and text of the constants of a program that hold C."""
     return tuple(
         (node.lineno, node.value)
-        for node in ast.walk(tree)
+        for node in all_nodes(tree)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and len(node.value) > 200

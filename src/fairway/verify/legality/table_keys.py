@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fairway.verify.legality.c_code import Node, functions, identifiers, walk
 from fairway.verify.legality.expressions import assignments, bare, is_number, name_of, names_in, path_of, scopes
 from fairway.verify.legality.sources import CSource
+from fairway.verify.programs.nodes import all_nodes
 from fairway.verify.programs.program import Program
 
 _COUNTING = frozenset("bincount scatter_add_ scatter_add index_add_ index_add add_at index_put_ index_copy_".split())
@@ -40,7 +41,7 @@ def pairs_in_python(program: Program) -> Iterator[KeyPair]:
 
 def _counts(tree: ast.Module) -> bool:
     """Whether anything is counted into a table at computed places."""
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if isinstance(node, ast.Call) and (name_of(node.func) in _COUNTING or path_of(node.func).endswith("add.at")):
             return True
         if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.target, ast.Subscript):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fairway.verify.finding import Finding, Rule, passed, review
 from fairway.verify.legality.expressions import assignments, name_of, path_of, scopes
 from fairway.verify.legality.sources import cannot_see, python_programs, sentences
+from fairway.verify.programs.nodes import all_nodes
 from fairway.verify.submission import Submission
 
 _ENCODE = frozenset("encode Encode encode_as_ids EncodeAsIds encode_ordinary encode_batch tokenize".split())
@@ -41,7 +42,7 @@ def _check(submission: Submission) -> Iterator[Finding]:
 
 
 def _in_python(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
@@ -117,7 +118,7 @@ def _named(submission: Submission) -> Iterator[tuple[str, int | None, str]]:
                 return
     for program in python_programs(submission):
         assert program.tree is not None
-        for node in ast.walk(program.tree):
+        for node in all_nodes(program.tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
                 if _NAMED.search(node.value) and re.search(r"fineweb|tokeni|\.model|\.bin", node.value):
                     yield program.file, node.lineno, f"reads {node.value}"

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from fairway.verify.finding import Finding, Rule, passed, review, unverifiable
+from fairway.verify.programs.nodes import all_nodes
 from fairway.verify.programs.program import Program
 from fairway.verify.programs.verdicts import running
 from fairway.verify.submission import Submission
@@ -48,7 +49,7 @@ def _says_nothing(statement: ast.stmt) -> bool:
 
 def _computes_gradients(program: Program) -> bool:
     assert program.tree is not None
-    for node in ast.walk(program.tree):
+    for node in all_nodes(program.tree):
         if isinstance(node, ast.Attribute) and node.attr in _GRADIENTS:
             return True
         if isinstance(node, ast.Name) and node.id in _GRADIENTS:
