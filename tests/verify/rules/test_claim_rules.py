@@ -211,3 +211,17 @@ def test_a_score_under_the_name_of_the_loss_is_told_as_that(tmp_path):
 def test_a_spread_that_rounding_may_explain_is_looked_at(tmp_path):
     spread = claim()["val_bpb_std"]
     assert found(claimed_spread, claiming(tmp_path, val_bpb_std=round(spread * 1.015, 8))) == [("REVIEW", "both")]
+
+
+def test_a_score_in_a_line_that_no_pattern_knows_is_looked_at_and_a_step_is_none(tmp_path):
+    def with_line(name, line):
+        value = claim(val_bpb=1.0512, seed_results=None)
+        files = {"submission.json": json.dumps(value), "train_seed42.log": log(42) + line}
+        return submission(tmp_path / name, files)
+
+    known = with_line("a", "online mixture done: bpb -> 1.05121 after 462 s\n")
+    finding = next(finding for finding in claimed_score.RULE.check(known) if finding.verdict != "PASS")
+    assert (finding.verdict, finding.file) == ("REVIEW", "train_seed42.log")
+    assert "it stands there as 'online mixture done" in finding.message
+    step = with_line("b", "step:900/20000 val_loss:1.7 val_bpb:1.0512 train_time:1ms\n")
+    assert ("FAIL", "both") in found(claimed_score, step)

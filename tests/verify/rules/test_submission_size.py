@@ -94,3 +94,8 @@ def test_where_nothing_else_says_a_size_the_readme_is_asked(tmp_path):
         for finding in RULE.check(read):
             findings.append((finding.verdict, finding.line))
     assert findings == [("REVIEW", 1)]
+
+
+def test_a_program_that_compares_with_sixteen_mebibytes_is_looked_at(tmp_path):
+    program = PROGRAM + "LIMIT_BYTES = 16 * 1024 * 1024  # the submission limit\n"
+    assert "compares with 16 MiB" in told(submission(tmp_path, with_program(program)))

@@ -5,6 +5,7 @@
 - ``headline``: the scores that a claim rests on.
 - ``lenient``: JSON of strangers, with what is wrong with it.
 - ``predecessor``: what a submission must beat, and whether it does.
+- ``quoted``: where a log holds a claimed number in a line that no pattern knows.
 - ``reader``: from ``submission.json`` to the claim.
 - ``sums``: facts of all logs together.
 - ``tell``: how findings say where a claim stands.

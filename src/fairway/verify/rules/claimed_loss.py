@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from fairway.verify.claims.compare import agrees
 from fairway.verify.claims.headline import SCORE_DIGIT, Headline
+from fairway.verify.claims.quoted import written
 from fairway.verify.claims.tell import at, few, need, need_claim, need_logs, number, said
 from fairway.verify.claims.verdicts import loss_match, meant, per_seed_loss, ratio_consistent
 from fairway.verify.facts import NoEvidence
@@ -26,9 +27,12 @@ def _check(submission: Submission) -> Iterator[Finding]:
         raise NoEvidence("no log gives a loss", file=submission.submission_file)
     place = at(submission, "val_loss")
     for difference in seeds or ():
-        yield failed(
-            f"{difference.what} = {number(difference.claimed)}, {difference.log} says {few(difference.shown)}", **place
-        )
+        message = f"{difference.what} = {number(difference.claimed)}, {difference.log} says {few(difference.shown)}"
+        there = written(submission.tree, submission.logs, difference.claimed, word="val_loss", digit=SCORE_DIGIT)
+        if there is None:
+            yield failed(message, **place)
+        else:
+            yield review(f"{message}; it stands there as {there.text!r}", file=there.file, line=there.line)
     if not right:
         yield from _wrong(submission, claimed, scores)
     elif consistent is False:
@@ -50,6 +54,11 @@ def _wrong(submission: Submission, claimed: float, scores: Headline) -> Iterator
     bpb, scale = need_claim(submission).val_bpb, scores.nats_per_bit
     if bpb and scale and ratio_consistent(submission) is False:
         message += f"; val_loss / val_bpb is {claimed / bpb:.5f}, in the logs {scale:.5f}"
+    place_there = written(submission.tree, submission.logs, claimed, word="val_loss", digit=SCORE_DIGIT)
+    if place_there is not None:
+        message += f"; it stands there as {place_there.text!r}: look which evaluation counts"
+        yield review(message, file=place_there.file, line=place_there.line)
+        return
     near = any(abs(claimed - loss) <= _SLIGHT for loss in (*scores.loss, scores.mean_loss or 0.0))
     yield (review if near else failed)(message, **place)
 

@@ -20,6 +20,9 @@ MEBIBYTES_16 = 16 * 2**20
 
 _MODEL_FILE = re.compile(r"(?:[^/]*/)*[^/]*(?:model|artifact)[^/]*\.(?:ptz|bin|lzma|xz|zst|br|zlib|gz)", re.IGNORECASE)
 _SIZE_IN_TEXT = re.compile(r"(?<![0-9.])([0-9]{1,3}\.[0-9]{1,3})\s?(Mi?B)\b")
+_LIMIT_IN_CODE = re.compile(
+    r"\b16\s*\*\s*1024\s*\*\s*1024\b|\b16\s*<<\s*20\b|\b16\s*\*\s*2\s*\*\*\s*20\b|\b16_?777_?216\b"
+)
 _OF_THE_ARTIFACT = re.compile(r"artifact|submission size|compressed|total size|model size|under|limit", re.IGNORECASE)
 
 
@@ -36,6 +39,8 @@ def _check(submission: Submission) -> Iterator[Finding]:
     rounded = [*_rounded(submission)]
     yield from rounded
     yield from _mebibytes(submission)
+    if submission.track.size.cap_bytes < MEBIBYTES_16:
+        yield from _limit_in_code(submission)
     if not (logs or claimed or shipped or rounded):
         yield from _from_readme(submission)
         raise NoEvidence("neither a log, nor submission.json, nor a file of the folder says how large the artifact is")
@@ -135,6 +140,16 @@ def _mebibytes(submission: Submission) -> Iterator[Finding]:
             if match[2] == "MiB" and cap < size <= MEBIBYTES_16 and _OF_THE_ARTIFACT.search(line):
                 message = f"says {match[0]}: that is {size:,.0f} bytes, over the cap of {cap:,}, which is decimal"
                 yield review(message, file=submission.readme_file, line=number_)
+
+
+def _limit_in_code(submission: Submission) -> Iterator[Finding]:
+    """A program that checks its size against 16 MiB."""
+    main = submission.programs.main
+    for number_, line in enumerate((main.text if main else "").split("\n"), start=1):
+        if _LIMIT_IN_CODE.search(line) and _OF_THE_ARTIFACT.search(line) and main is not None:
+            message = f"compares with 16 MiB, {MEBIBYTES_16:,} bytes: the cap is {submission.track.size.cap_bytes:,}"
+            yield review(message, file=main.file, line=number_)
+            return
 
 
 def _from_readme(submission: Submission) -> Iterator[Finding]:
