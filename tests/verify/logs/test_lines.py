@@ -1,4 +1,5 @@
 import codecs
+import hashlib
 import io
 
 import pytest
@@ -45,6 +46,26 @@ def test_a_line_over_many_chunks_counts_once(monkeypatch):
     monkeypatch.setattr(module, "CHUNK_BYTES", 1000)
     lines = Lines(io.BytesIO(b"\n" + b"y" * 200_000 + b"\nend"))
     assert [number for number, _ in lines] == [1, 2, 3]
+
+
+def test_the_middle_of_a_huge_log_is_passed_over_and_told(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(module, "WINDOW_BYTES", 1000)
+    data = b"".join(b"line %d\n" % number for number in range(1, 2001))
+    lines = Lines(io.BytesIO(data))
+    told = dict(lines)
+    assert told[1] == "line 1" and told[2000] == "line 2000"
+    assert all(text == f"line {number}" for number, text in told.items())
+    assert len(told) < 400
+    assert lines.sha256 == hashlib.sha256(data).hexdigest()
+    assert "not read" in lines.problems[0][0]
+
+
+def test_a_huge_line_over_the_middle_is_one_line(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(module, "WINDOW_BYTES", 1000)
+    lines = Lines(io.BytesIO(b"first\n" + b"x" * 9000 + b"\nlast\n"))
+    assert dict(lines)[3] == "last"
 
 
 @given(st.binary(max_size=300), st.integers(1, 7))

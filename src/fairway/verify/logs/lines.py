@@ -3,10 +3,13 @@
 import codecs
 import hashlib
 import re
+from collections import deque
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 CHUNK_BYTES = 1 << 20
+WINDOW_BYTES = 8 << 20
+"""So much is read at the start and at the end of a log; no log of a run is as long."""
 LONGEST_LINE = 1 << 16
 """Characters of a line that are kept; no line with a fact in it is longer."""
 
@@ -47,7 +50,9 @@ class Lines:
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """A carriage return in the middle of a line begins it anew, as on a terminal."""
         number, rest, cut = 0, "", False
-        for text in self._decoded():
+        for text, passed_over in self._decoded():
+            if passed_over is not None:
+                number, rest, cut = number + passed_over, "", True
             pieces = (rest + text).split("\n")
             rest = pieces.pop()
             for piece in pieces:
@@ -68,23 +73,47 @@ class Lines:
             text = text[:LONGEST_LINE]
         return text.rstrip("\r").rsplit("\r", 1)[-1] if "\r" in text else text
 
-    def _decoded(self) -> Iterator[str]:
-        head = self._stream.read(CHUNK_BYTES)
-        mark, encoding = next(((bom, name) for bom, name in _BOMS if head.startswith(bom)), (b"", "utf-8"))
+    def _decoded(self) -> Iterator[tuple[str, int | None]]:
+        """Pieces of text, each with the number of line ends passed over before it, None where nothing was."""
+        encoding, skip = "utf-8", 0
         decoder = codecs.getincrementaldecoder(encoding)("replace")
-        chunk, skip = head, len(mark)
-        while chunk:
-            self._hash.update(chunk)
-            self.size_bytes += len(chunk)
+        for place, (chunk, passed_over) in enumerate(self._chunks()):
+            if place == 0:
+                mark, encoding = next(((bom, name) for bom, name in _BOMS if chunk.startswith(bom)), (b"", "utf-8"))
+                skip = len(mark)
+            if place == 0 or passed_over is not None:
+                decoder = codecs.getincrementaldecoder(encoding)("replace")
             text = decoder.decode(chunk[skip:])
+            skip = 0
             if "\ufffd" in text:
                 self._tell(f"is not {encoding.upper()} throughout", None)
             if "\0" in text:
                 self._tell("holds null bytes", None)
                 text = text.replace("\0", "")
-            yield text
-            chunk, skip = self._stream.read(CHUNK_BYTES), 0
-        yield decoder.decode(b"", final=True)
+            yield text, passed_over
+        yield decoder.decode(b"", final=True), None
+
+    def _chunks(self) -> Iterator[tuple[bytes, int | None]]:
+        """The first and the last ``WINDOW_BYTES``; what lies between is hashed, and its line ends are counted."""
+        tail: deque[bytes] = deque()
+        held, lost_bytes, lost_lines = 0, 0, 0
+        while chunk := self._stream.read(CHUNK_BYTES):
+            self._hash.update(chunk)
+            self.size_bytes += len(chunk)
+            if self.size_bytes <= WINDOW_BYTES:
+                yield chunk, None
+                continue
+            tail.append(chunk)
+            held += len(chunk)
+            while held - len(tail[0]) >= WINDOW_BYTES:
+                lost = tail.popleft()
+                held -= len(lost)
+                lost_bytes += len(lost)
+                lost_lines += lost.count(b"\n")
+        if lost_bytes:
+            self._tell(f"has {self.size_bytes:,} bytes, of which {lost_bytes:,} in the middle are not read", None)
+        for place, chunk in enumerate(tail):
+            yield chunk, lost_lines if lost_bytes and place == 0 else None
 
     def _tell(self, message: str, line: int | None) -> None:
         if all(message != known for known, _ in self.problems):

@@ -18,11 +18,12 @@ from fairway.verify.logs.sizes import read_size
 from fairway.verify.logs.times import read_time, stop
 
 LONGEST_LABEL = 80
+LONGEST_FACT = 1_000
+"""Characters of a line in which a fact stands; settings may stand further on."""
 MOST_STEPS = 20_000
 _HINTS = (
-    "step", "train", "total", "udget", "erialized", "ode", "eed", "world", "okens", "docs", "GPU", "NVIDIA", "compile",
-    "ecompress", "gptq", "GPTQ", "precompute", "artifact", "bytes", "limited", "subset", "params", "hess", "Hess",
-    "Train", "top", "World", "rtifact", "real", "quant", "timer",
+    "step", "rain", "total", "udget", "erialized", "ode", "eed", "orld", "okens", "docs", "GPU", "NVIDIA", "ompil",
+    "ecompress", "gptq", "GPTQ", "recompute", "rtifact", "bytes", "params", "ess", "top", "real", "quant", "timer",
 )  # fmt: skip
 
 
@@ -41,12 +42,16 @@ class Reader:
         """One line, without prefixes."""
         if self.dump.feed(number, line) or not line:
             return
+        if ":" in line or "=" in line:
+            self.setup.read_setting(line)
+        if len(line) > LONGEST_FACT:
+            self.setup.read(number, line[: self.setup.LONGEST])
+            return
         if "bpb" in line or "BPB" in line:
             self._score(number, line)
         if line[0] in "sSiI0123456789" and "/" in line or line.startswith("step"):
-            self._step(number, line)
-        if ":" in line or "=" in line:
-            self.setup.read_setting(line)
+            if self._step(number, line):
+                return
         if any(hint in line for hint in _HINTS):
             text = line.strip()
             read_size(self.run, number, text)
@@ -66,7 +71,9 @@ class Reader:
         words = line[: loss.start()].split()
         if not words or not p.LABEL.match(words[0]) or p.STEP.match(line):
             return
-        label = " ".join(word for word in words if not p.ARGUMENT.fullmatch(word)).rstrip(":")
+        label = " ".join(
+            word for word in words if len(word) <= LONGEST_LABEL and not p.ARGUMENT.fullmatch(word)
+        ).rstrip(":")
         if not label or len(label) > LONGEST_LABEL:
             return
         spent = p.SPENT.search(line, loss.start())
@@ -89,6 +96,8 @@ class Reader:
 
     def _score_alone(self, number: int, line: str) -> None:
         text = line.strip()
+        if len(text) > 2 * LONGEST_LABEL:
+            return
         found = p.SUMMARY_BPB.match(text) or p.BPB_ALONE.match(text)
         if found is None or (bits := p.real(found["n"])) is None:
             return
@@ -116,22 +125,23 @@ class Reader:
             )
         )
 
-    def _step(self, number: int, line: str) -> None:
+    def _step(self, number: int, line: str) -> bool:
+        """Take a line of a step; whether it is one."""
         ended = p.STOP.match(line)
         if ended is not None:
             stop(self.run, number, p.seconds(ended[2], ended[3]), ended["step"])
-            return
+            return True
         step = p.STEP.match(line) or p.STEP_ALONE.match(line)
         if step is None:
-            return
+            return False
         rest = step["rest"]
         validates = p.STEP_VALIDATION.search(rest) is not None
         if not validates and p.STEP_KIND.search(rest) is None:
-            return
+            return False
         run, at = self.run, int(step["step"])
         self.setup.header = self.setup.header and at == 0
         if line in run.seen:
-            return
+            return True
         if (
             run.begun
             and run.steps is not None
@@ -157,6 +167,7 @@ class Reader:
                 if run.stopped_s is None and (run.coarse or not in_minutes):
                     run.train_s, run.coarse = taken, in_minutes
                     run.lines["train_s"] = number
+        return True
 
     def facts(self, file: str, lines: Lines) -> LogFacts:
         """What the log says."""

@@ -9,6 +9,9 @@ MOST_SETTINGS = 600
 class Setup:
     """What a log says before and beside its numbers; each fact with its line."""
 
+    LONGEST = 8_000
+    """Characters of a line that is read: some scripts print all settings on one."""
+
     def __init__(self) -> None:
         self.header = True
         """Whether training has not begun, so that what is printed is set and not measured."""
@@ -51,7 +54,7 @@ class Setup:
             self.header = True
         if not self.header or len(self.settings) >= MOST_SETTINGS:
             return
-        pairs = p.PAIR.findall(line[:4000])
+        pairs = p.PAIR.findall(line[: self.LONGEST])
         one = p.SETTING.fullmatch(line)
         if one is not None and len(pairs) < 2:
             pairs = [(one[1], (one[2] or "").strip())]
