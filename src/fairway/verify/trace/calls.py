@@ -37,7 +37,7 @@ class Caller(Evaluator):
         if isinstance(func, ast.Attribute):
             receiver = self.evaluate(func.value)
             callee = self.attribute(receiver, func.attr)
-            tail, dotted = func.attr, ast.unparse(func) if _plain(func) else func.attr
+            tail, dotted = func.attr, _dotted(func)
         else:
             callee = self.evaluate(func)
             tail = dotted = func.id if isinstance(func, ast.Name) else ""
@@ -344,10 +344,14 @@ class Caller(Evaluator):
         scope.names.update({k: v for k, v in named.items() if k in known})
 
 
-def _plain(node: ast.expr) -> bool:
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return isinstance(node, ast.Name)
+def _dotted(node: ast.Attribute) -> str:
+    """The whole name of what is called; its last part alone where it hangs on no name."""
+    parts = [node.attr]
+    root = node.value
+    while isinstance(root, ast.Attribute):
+        parts.append(root.attr)
+        root = root.value
+    return ".".join([root.id, *reversed(parts)]) if isinstance(root, ast.Name) else node.attr
 
 
 def _library_root(node: ast.Attribute) -> bool:

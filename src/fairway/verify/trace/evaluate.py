@@ -2,7 +2,7 @@
 
 import ast
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from fairway.verify.trace.values import (
     union,
 )
 
-MOST_EXPRESSIONS = 400_000
+MOST_EXPRESSIONS = 200_000
 MOST_CALLS_DEEP = 16
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -70,6 +70,7 @@ class Evaluator:
         self.scope = Scope({})
         self.running: list[ast.AST] = []
         self.picking: int | None = None
+        self._methods: dict[type[ast.expr], Any] = {}
         self.discarded: ast.expr | None = None
         """The expression of a statement that throws its value away."""
 
@@ -112,8 +113,10 @@ class Evaluator:
         self.clock += 1
         if self.clock > MOST_EXPRESSIONS:
             raise GaveUp(f"more than {MOST_EXPRESSIONS} expressions")
-        method = getattr(self, f"_{type(node).__name__.lower()}", None)
-        if method is not None:
+        kind = type(node)
+        if kind not in self._methods:
+            self._methods[kind] = getattr(self, f"_{kind.__name__.lower()}", None)
+        if (method := self._methods[kind]) is not None:
             found: Value = method(node)
             return found
         return mixed(
@@ -190,8 +193,7 @@ class Evaluator:
             return base.items[index.const]
         if base.named is not None and isinstance(index.const, str) and index.const in base.named:
             return base.named[index.const]
-        text = ast.unparse(node.value) if isinstance(node.value, ast.Attribute) else ""
-        if text == "os.environ" and isinstance(index.const, str):
+        if isinstance(index.const, str) and isinstance(node.value, ast.Attribute) and node.value.attr == "environ":
             return self.environment(index.const, NOTHING)
         one = elements(base)
         return replace(
@@ -380,11 +382,6 @@ class Evaluator:
         if isinstance(value.const, str) and name in _TEXT_METHODS:
             return replace(value, const=getattr(value.const, name)())
         return None
-
-    @staticmethod
-    def children(node: ast.AST) -> Iterator[ast.AST]:
-        """The children of a node."""
-        return ast.iter_child_nodes(node)
 
 
 def _one_less(node: ast.expr) -> bool:

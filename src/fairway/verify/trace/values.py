@@ -175,6 +175,8 @@ def union(sets: Iterable[frozenset[Any]]) -> frozenset[Any]:
 
 def elements(value: Value) -> Value:
     """One element of a sequence, or one value of a dictionary, whichever it is."""
+    if value.items is None and value.named is None:
+        return value if value.const is UNKNOWN else replace(value, const=UNKNOWN)
     parts = list(value.items or ()) + list((value.named or {}).values())
     rest = replace(value, items=None, named=None, const=UNKNOWN)
     return join([rest, *(replace(part, const=UNKNOWN) for part in parts)])

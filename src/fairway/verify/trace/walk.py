@@ -4,6 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from fairway.verify.trace.calls import Caller
 from fairway.verify.trace.evaluate import GaveUp
@@ -46,6 +47,8 @@ class Walker(Caller):
         super().__init__(switches)
         self.sources: dict[str, tuple[str, ast.Module]] = {}
         self.heads: Counter[str] = Counter()
+        self._assigned: dict[int, set[str]] = {}
+        self._doing: dict[type[ast.stmt], Any] = {}
         self.returns = [[]]
 
     def module(self, file: str, tree: ast.Module) -> Scope:
@@ -69,8 +72,10 @@ class Walker(Caller):
     def run_body(self, body: Sequence[ast.stmt]) -> bool:
         """Walk statements; whether they end the course of what they stand in."""
         for stmt in body:
-            method = getattr(self, f"_do_{type(stmt).__name__.lower()}", None)
-            if method is not None:
+            kind = type(stmt)
+            if kind not in self._doing:
+                self._doing[kind] = getattr(self, f"_do_{kind.__name__.lower()}", None)
+            if (method := self._doing[kind]) is not None:
                 if method(stmt):
                     return True
             else:
@@ -137,7 +142,7 @@ class Walker(Caller):
         for target in stmt.targets:
             if isinstance(target, ast.Name) and _adds_to(target.id, stmt.value):
                 self._summed(stmt, target, value)
-            elif isinstance(target, ast.Name) and _is_sum(stmt.value) and not self._looping():
+            elif isinstance(target, ast.Name) and not self._looping() and _is_sum(stmt.value):
                 self._summed(stmt, target, value)
             elif isinstance(target, ast.Subscript) and value.loss and "val" in value.data:
                 self.note("score", stmt, value, value.used | value.own, picked=value.picked, name=ast.unparse(target))
@@ -186,7 +191,8 @@ class Walker(Caller):
 
     def _watch_limit(self, stmt: ast.stmt, target: ast.expr, value: ast.expr) -> None:
         """Time taken off what training may take."""
-        if "wallclock" not in ast.unparse(target).lower() and "max_ms" not in ast.unparse(target).lower():
+        name = target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else ""
+        if "wallclock" not in name.lower() and "max_ms" not in name.lower():
             return
         for node in ast.walk(value):
             if (
@@ -287,7 +293,9 @@ class Walker(Caller):
         block = Block(
             kind="loop", file=self.file, line=line, name=name, number=self.number(), parent=self.block, steady=steady
         )
-        changed = _assigned(body)
+        changed = self._assigned.get(id(body))
+        if changed is None:
+            changed = self._assigned[id(body)] = _assigned(body)
         for changing in changed:
             if (value := self.scope.names.get(changing)) is not None and value.const is not UNKNOWN:
                 self.scope.names[changing] = replace(value, const=UNKNOWN)
