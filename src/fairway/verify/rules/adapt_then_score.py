@@ -26,8 +26,8 @@ def _question(course: Course) -> Iterator[Finding]:
         seen.add(event.line)
         if not survives(trace, learning):
             yield review(
-                "a step on validation tokens before any is scored, of weights that are thrown away after it (a warm-up, "
-                "for which random tokens would do): look whether anything of it stays",
+                "a step on validation tokens before any is scored, of weights that are thrown away after it (a "
+                "warm-up, for which random tokens would do): look whether anything of it stays",
                 profile="strict",
                 file=event.file,
                 line=event.line,
@@ -39,8 +39,8 @@ def _question(course: Course) -> Iterator[Finding]:
             continue
         turns = f", in {text_of(learning.epochs)!r}" if learning.epochs else ""
         yield review(
-            f"a gradient step on validation tokens{turns} that were not scored in the same turn before; they are scored "
-            f"after it (line {later[0].line}): look whether that score is made with what learned here",
+            f"a gradient step on validation tokens{turns} that were not scored in the same turn before; they are "
+            f"scored after it (line {later[0].line}): look whether that score is made with what learned here",
             file=event.file,
             line=event.line,
         )

@@ -45,8 +45,8 @@ def _question(course: Course, reserved: bool) -> Iterator[Finding]:
         if "train" in event.data and not trace.reserves and not reserved and "train" not in told:
             told.add("train")
             yield review(
-                "a model is run on training tokens after the training loop, and nothing is kept back for it from the time "
-                "that the loop may take: look whether both together fit the training budget",
+                "a model is run on training tokens after the training loop, and nothing is kept back for it from the "
+                "time that the loop may take: look whether both together fit the training budget",
                 file=event.file,
                 line=event.line,
             )

@@ -55,8 +55,8 @@ def _again(course: Course, score: Event) -> Finding | None:
             continue
         if common_loop(score, event) is None and reaches(trace, event, learning.own, score):
             return review(
-                f"validation is scored again with weights that learnt from it in line {event.line}, after it was scored "
-                f"in line {learning.scored.line}: look which of the two passes is reported",
+                f"validation is scored again with weights that learnt from it in line {event.line}, after it was "
+                f"scored in line {learning.scored.line}: look which of the two passes is reported",
                 file=score.file,
                 line=score.line,
             )
