@@ -3,6 +3,7 @@
 Nothing is followed, extracted or run. What is no plain file is listed as what it is, and every reading is bounded.
 """
 
+import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from fairway.errors import DataError
 Kind = Literal["file", "link", "special", "unreadable"]
 
 MOST_ENTRIES = 10_000
+MOST_DEPTH = 64
+"""Of folders in folders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +77,12 @@ class FolderTree(Tree):
         self.name = folder.resolve().name
 
     def open(self, path: str) -> BinaryIO:
-        """A stream over one file."""
-        return (self.folder / path).open("rb")
+        """A stream over one plain file; an ``OSError`` for anything else, which is never followed or waited for."""
+        descriptor = os.open(self.folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(f"{path}: is no plain file")
+        return os.fdopen(descriptor, "rb")
 
     def _list(self) -> Sequence[Entry]:
         found: list[Entry] = []
@@ -89,7 +96,8 @@ class FolderTree(Tree):
                 found.append(Entry(path=where, kind="unreadable", size_bytes=0, detail=error.strerror or "unreadable"))
                 continue
             for path in below:
-                if path.is_dir() and not path.is_symlink():
+                # What is too deep to be looked at is listed as such, not as an error of the judge.
+                if len(path.relative_to(self.folder).parts) <= MOST_DEPTH and _is_folder(path):
                     waiting.append(path)
                 else:
                     found.append(self._entry(path))
@@ -107,3 +115,10 @@ class FolderTree(Tree):
                 return Entry(path=name, kind="file", size_bytes=status.st_size)
         except OSError as error:
             return Entry(path=name, kind="unreadable", size_bytes=0, detail=error.strerror or type(error).__name__)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir() and not path.is_symlink()
+    except OSError:
+        return False

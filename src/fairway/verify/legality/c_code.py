@@ -14,6 +14,8 @@ _ENDS = re.compile(r"[(){};\[\]]")
 _KEYWORDS = frozenset("if for while switch do else return catch sizeof".split())
 MOST_DEPTH = 200
 MOST_HEADER = 2000
+MOST_TEXT = 1000
+"""Letters of a statement that are looked at."""
 
 Kind = Literal["statement", "if", "else", "for", "while", "block"]
 
@@ -122,7 +124,7 @@ class _Reader:
             return ""
         closing = _closing(self.code, opening, self.end, "(", ")")
         self.at = closing + 1
-        return self.code[opening + 1 : closing]
+        return self.code[opening + 1 : min(closing, opening + MOST_TEXT)]
 
     def _until_end(self) -> str:
         """To the semicolon outside of brackets, or to where the block ends."""
@@ -134,13 +136,13 @@ class _Reader:
             elif mark in ")}]":
                 if mark == "}" and depth == 0:
                     self.at = match.start()
-                    return self.code[begin : self.at]
+                    return self.code[begin : min(self.at, begin + MOST_TEXT)]
                 depth -= 1
             elif depth <= 0:
                 self.at = match.end()
-                return self.code[begin : match.start()]
+                return self.code[begin : min(match.start(), begin + MOST_TEXT)]
         self.at = self.end
-        return self.code[begin:]
+        return self.code[begin : begin + MOST_TEXT]
 
     def _skip_space(self) -> None:
         while self.at < self.end and self.code[self.at].isspace():

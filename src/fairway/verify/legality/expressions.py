@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+MOST_PARTS = 20
+MOST_DEPTH = 50
 MOST = 1e18
 """No number of tokens, documents or bytes is as large."""
 _WRAPPERS = frozenset(
@@ -53,13 +55,12 @@ def name_of(node: ast.AST) -> str:
 
 
 def path_of(node: ast.AST) -> str:
-    """The whole of a name or attribute, ``np.add.at``; empty for anything else."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        before = path_of(node.value)
-        return f"{before}.{node.attr}" if before else ""
-    return ""
+    """The whole of a name or attribute, ``np.add.at``; empty for anything else, and for what is too long to be one."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute) and len(parts) < MOST_PARTS:
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def names_in(node: ast.AST) -> frozenset[str]:
@@ -95,16 +96,18 @@ def is_number(node: ast.AST, *values: int) -> bool:
     return isinstance(node.value, int | float) and (not values or node.value in values)
 
 
-def number(node: ast.AST) -> float | None:
+def number(node: ast.AST, depth: int = 0) -> float | None:
     """The number that an expression of constants is worth; None where it is no such expression, or no such number."""
+    if depth > MOST_DEPTH:
+        return None
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return float(node.value) if abs(node.value) < MOST else None
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        value = number(node.operand)
+        value = number(node.operand, depth + 1)
         return None if value is None else -value
     if not isinstance(node, ast.BinOp):
         return None
-    left, right = number(node.left), number(node.right)
+    left, right = number(node.left, depth + 1), number(node.right, depth + 1)
     if left is None or right is None:
         return None
     value = None

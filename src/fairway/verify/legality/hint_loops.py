@@ -12,6 +12,7 @@ from fairway.verify.programs.nodes import all_nodes
 from fairway.verify.programs.program import Program
 
 _ASSIGNED = re.compile(r"(.*?[\w\])])\s*(?<![<>=!])=(?!=)\s*(.+)\Z", re.DOTALL)
+_C_PLACE = re.compile(r"\s*\w+\s*\[\s*(\w+)\s*\]\s*")
 _CALL = re.compile(r"\b(\w+)\s*\(")
 
 
@@ -204,7 +205,7 @@ class _CLoop:
             return
         if self._is_token(value):
             self.tokens.add(name.group(1))
-        elif re.fullmatch(r"\s*\w+\s*\[\s*(?:" + "|".join(map(re.escape, self.positions)) + r")\s*\]\s*", value):
+        elif (place := _C_PLACE.fullmatch(value)) is not None and place.group(1) in self.positions:
             self.positions.add(name.group(1))
         elif self._flag_in(value):
             self.flags.add(name.group(1))

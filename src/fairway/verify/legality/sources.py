@@ -16,6 +16,8 @@ C_SUFFIXES = (".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hpp")
 C_LIMIT_BYTES = 1_000_000
 MOST_C_FILES = 40
 MOST_TEXTS = 12
+MOST_LETTERS = 2000
+"""Of one sentence; a longer one is cut, so that no pattern takes long."""
 _TEXT_LIMIT_BYTES = 400_000
 _C_SIGNS = re.compile(r"#include\s*<|\b(?:static|void|int|uint64_t|int64_t|double|float)\s+\*?\w+\s*\([^;{]*\)\s*\{")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z*_`(\[])|\n\s*\n|\n(?=\s*[-*|#>\d])|(?<=\")\s*,\s*(?=\")")
@@ -102,10 +104,12 @@ def sentences(submission: Submission) -> Iterator[Sentence]:
 
 
 def _sentence(file: str, text: str, line: int) -> Iterator[Sentence]:
-    bare = " ".join(text.split())
-    if bare:
-        blank = len(text) - len(text.lstrip())
-        yield Sentence(file=file, line=line + text.count("\n", 0, blank), text=bare)
+    for at in range(0, len(text), MOST_LETTERS):
+        piece = text[at : at + MOST_LETTERS]
+        bare = " ".join(piece.split())
+        if bare:
+            before = len(piece) - len(piece.lstrip())
+            yield Sentence(file=file, line=line + text.count("\n", 0, at + before), text=bare)
 
 
 def _texts(submission: Submission) -> Iterator[tuple[str, str]]:

@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fairway.verify.legality.c_code import Node, functions, identifiers, walk
-from fairway.verify.legality.expressions import assignments, bare, is_number, name_of, names_in, path_of, scopes
+from fairway.verify.legality.expressions import assignments, bare, name_of, names_in, path_of, scopes
 from fairway.verify.legality.sources import CSource
 from fairway.verify.programs.nodes import all_nodes
 from fairway.verify.programs.program import Program
 
 _COUNTING = frozenset("bincount scatter_add_ scatter_add index_add_ index_add add_at index_put_ index_copy_".split())
 _BITWISE = frozenset("bitwise_xor bitwise_and bitwise_or remainder fmod mod logical_xor".split())
+MOST_DEPTH = 50
+"""Of arithmetic that is looked into."""
+MOST_KEYS = 400
+"""Of one function: no program that anybody wrote has more."""
 _MAY_HASH = re.compile(r"\^|xor|%")
 _C_ASSIGNED = re.compile(r"(\w+)\s*=(?!=)\s*(.+)\Z", re.DOTALL)
 _C_REDUCED = re.compile(
     r"^\(*(.*?)\)*\s*[&%]\s*\(?\s*\w*(?:mask|MASK|size|SIZE|cap|CAP|bucket|BUCKET|N)\w*\)*\Z", re.DOTALL
 )
+_C_INDEX = re.compile(r"\[\s*(\w+)\s*\]")
 _C_CAST = re.compile(r"static_cast<[^<>]*>|\(\s*(?:u?int\d*(?:_t)?|size_t|unsigned(?: long)*|long)\s*\)")
 
 
@@ -101,20 +106,16 @@ class _Keys:
 
     def pairs(self, used: set[str], nodes: tuple[ast.AST, ...]) -> Iterator[tuple[int, str, str]]:
         """Line, key of the context and key of the context with one token more."""
-        for line, name, inner in self.composite:
+        rolling = _rolling(nodes)
+        for line, name, inner in self.composite[:MOST_KEYS]:
             if name not in used:
                 continue
-            context = [
-                key
-                for base, keys in self.reduced.items()
-                for key in keys & used
-                if name != base and _mixes(inner, base)
-            ]
+            parts = set(_leaves(inner)) - {name}
+            context = {key for base in parts for key in self.reduced.get(base, set()) & used if _mixes(inner, base)}
             # A rolling hash that stays reduced is its own key.
-            context += [part for part in _leaves(inner) if part in used and part != name and _is_rolling(nodes, part)]
-            context = [key for key in context if key != name]
-            if context:
-                yield line, min(context), name
+            context |= {part for part in parts & rolling & used if _mixes(inner, part)}
+            if context - {name}:
+                yield line, min(context - {name}), name
         quotients = _quotients(nodes)
         for above, below in quotients:
             if above in self.called and below in self.called:
@@ -162,21 +163,29 @@ def _inner(node: ast.expr) -> ast.expr | None:
 
 def _leaves(node: ast.expr) -> list[str]:
     """Names at the leaves of arithmetic, as they stand."""
-    node = bare(node)
-    if isinstance(node, ast.BinOp):
-        return [*_leaves(node.left), *_leaves(node.right)]
-    if isinstance(node, ast.Call) and name_of(node.func) in _BITWISE:
-        return [leaf for argument in node.args for leaf in _leaves(argument)]
-    if isinstance(node, ast.Subscript):
-        return _leaves(node.value)
-    path = path_of(node)
-    return [path] if path else []
+    found: list[str] = []
+    waiting = [node]
+    while waiting:
+        part = bare(waiting.pop())
+        if isinstance(part, ast.BinOp):
+            waiting += [part.right, part.left]
+        elif isinstance(part, ast.Call) and name_of(part.func) in _BITWISE:
+            waiting += reversed(part.args)
+        elif isinstance(part, ast.Subscript):
+            waiting.append(part.value)
+        elif path_of(part):
+            found.append(path_of(part))
+    return found
 
 
-def _mixes(node: ast.expr, base: str) -> bool:
+def _mixes(node: ast.expr, base: str, depth: int = 0) -> bool:
     """Whether arithmetic joins ``base`` with a value that is neither a constant nor part of it."""
     node = bare(node)
-    if not isinstance(node, ast.BinOp) and not (isinstance(node, ast.Call) and name_of(node.func) in _BITWISE):
+    if (
+        depth > MOST_DEPTH
+        or not isinstance(node, ast.BinOp)
+        and not (isinstance(node, ast.Call) and name_of(node.func) in _BITWISE)
+    ):
         return False
     if isinstance(node, ast.BinOp) and not isinstance(
         node.op, ast.BitXor | ast.Add | ast.Mult | ast.BitOr | ast.LShift | ast.Sub
@@ -190,18 +199,27 @@ def _mixes(node: ast.expr, base: str) -> bool:
     joins = isinstance(node, ast.Call) or isinstance(node.op, ast.BitXor | ast.Add | ast.BitOr)
     if joins and any(_is_token(side) for side in others):
         return True
-    return any(_mixes(side, base) for side in holding)
+    return any(_mixes(side, base, depth + 1) for side in holding)
 
 
 def _is_token(node: ast.expr) -> bool:
     """Whether a term can be a token: not made of numbers, table sizes or multipliers alone."""
-    node = bare(node)
-    if isinstance(node, ast.BinOp):
-        return _is_token(node.left) or _is_token(node.right)
-    if isinstance(node, ast.Subscript):
-        return not name_of(node.value).lower().strip("_").endswith(("primes", "mult", "multipliers", "seeds", "coeffs"))
-    name = name_of(node)
-    return bool(name) and not name.isupper() and not is_number(node)
+    waiting = [node]
+    while waiting:
+        part = bare(waiting.pop())
+        if isinstance(part, ast.BinOp):
+            waiting += [part.left, part.right]
+        elif isinstance(part, ast.Subscript):
+            if (
+                not name_of(part.value)
+                .lower()
+                .strip("_")
+                .endswith(("primes", "mult", "multipliers", "seeds", "coeffs"))
+            ):
+                return True
+        elif name_of(part) and not name_of(part).isupper():
+            return True
+    return False
 
 
 def _used_as_index(nodes: tuple[ast.AST, ...]) -> set[str]:
@@ -226,55 +244,41 @@ def _used_as_index(nodes: tuple[ast.AST, ...]) -> set[str]:
     return found - {""}
 
 
-def _is_rolling(nodes: tuple[ast.AST, ...], name: str) -> bool:
-    """Whether a name is reduced and made of itself: ``h = (h * P + t) % B``."""
+def _rolling(nodes: tuple[ast.AST, ...]) -> set[str]:
+    """Names that are reduced and made of themselves: ``h = (h * P + t) % B``."""
+    found = set()
     for target, value in assignments(nodes):
-        if path_of(target) == name:
-            inner = _inner(value)
-            if inner is not None and name in _leaves(inner):
-                return True
-    return False
+        inner = _inner(value)
+        if inner is not None and path_of(target) in _leaves(inner):
+            found.add(path_of(target))
+    return found - {""}
 
 
 def pairs_in_c(source: CSource) -> Iterator[KeyPair]:
     """Pairs of keys of C text that index something."""
     for function in functions(source.text):
         nodes = [node for node in walk(function.body) if node.kind == "statement"]
-        text = " ".join(node.text for node in walk(function.body))
+        indexed = {name for node in walk(function.body) for name in _C_INDEX.findall(node.text)}
         reduced: dict[str, str] = {}
         composite: list[tuple[Node, str, str]] = []
         for node in nodes:
             match = _C_ASSIGNED.search(node.text)
-            if match is None:
-                continue
-            inner = _C_REDUCED.match(_C_CAST.sub("", match.group(2)).strip())
-            if inner is None:
+            inner = None if match is None else _C_REDUCED.match(_C_CAST.sub("", match.group(2)).strip())
+            if match is None or inner is None or match.group(1) not in indexed:
                 continue
             made = inner.group(1).strip("() \n\t")
             if re.fullmatch(r"\w+", made):
                 reduced[made] = match.group(1)
-            else:
+            elif len(composite) < MOST_KEYS:
                 composite.append((node, match.group(1), made))
         for node, name, made in composite:
-            words = identifiers(made)
-            for base, key in reduced.items():
-                if (
-                    base in words
-                    and name != base
-                    and _c_joins(made, base)
-                    and _c_index(text, key)
-                    and _c_index(text, name)
-                ):
-                    line = source.first_line + node.line - 1
-                    yield KeyPair(file=source.file, line=line, context=key, both=name)
-                    break
+            base = next((word for word in sorted(identifiers(made)) if word in reduced and word != name), None)
+            if base is not None and _c_joins(made, base):
+                line = source.first_line + node.line - 1
+                yield KeyPair(file=source.file, line=line, context=reduced[base], both=name)
 
 
 def _c_joins(made: str, base: str) -> bool:
     others = {word for word in identifiers(made) if word != base and not word.isupper()}
     joined = "^" in made or "+" in made or "(" in made or "|" in made
     return joined and bool(others)
-
-
-def _c_index(text: str, name: str) -> bool:
-    return re.search(rf"\[\s*{re.escape(name)}\s*\]", text) is not None

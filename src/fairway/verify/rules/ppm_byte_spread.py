@@ -73,8 +73,8 @@ def _is_uniform(node: ast.AST) -> bool:
         node = node.args[0]
         if is_number(node, BYTES):
             return True
-    if isinstance(node, ast.UnaryOp):
-        return _is_uniform(node.operand)
+    while isinstance(node, ast.UnaryOp):
+        node = node.operand
     return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and is_number(node.right, BYTES)
 
 

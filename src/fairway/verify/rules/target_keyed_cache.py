@@ -13,7 +13,7 @@ _LOOK = (
     "distribution that sums to one, and only the scored token's value is ever computed"
 )
 _SAID = re.compile(
-    r"(?=.*n-?gram)(?=.*\bhash(?:ed)?\b)(?=.*(?:mix|interpolat|blend|backoff|back-off))(?=.*(?:table|cache|bucket))",
+    r"\A(?=.*n-?gram)(?=.*\bhash(?:ed)?\b)(?=.*(?:mix|interpolat|blend|backoff|back-off))(?=.*(?:table|cache|bucket))",
     re.IGNORECASE,
 )
 

@@ -14,7 +14,7 @@ from fairway.verify.tracks import Profile
 _SPLIT = re.compile(r"\A(?:n|num)?_?(?:val|valid|validation)_?docs?\Z|\Adocs_val\Z|\Anum_val_docs\Z", re.IGNORECASE)
 _STATED = re.compile(r"val[-_]docs\s*[= ]\s*`?\s*([\d_,]+)")
 _TRAINED = re.compile(r"train", re.IGNORECASE)
-_ADMITTED = re.compile(r"(?=.*\btrain)(?=.*\bval).*\b(?:overlap|contaminat)", re.IGNORECASE)
+_ADMITTED = re.compile(r"\A(?=.*\btrain)(?=.*\bval).*\b(?:overlap|contaminat)", re.IGNORECASE)
 _DENIED = re.compile(r"\b(?:no|zero|0|not?|without|never|disjoint|fix(?:es|ed)?|free)\b", re.IGNORECASE)
 ALL_SHARDS = 1499
 """Training shards that the preparation script of the CaseOps folders writes when it is given every document (#2127)."""
