@@ -57,3 +57,7 @@ def test_a_part_is_a_part():
 def test_three_digits_say_nothing():
     assert outcome(VAL_BYTES, digits=2) is None
     assert judged(SET, LogFacts(file="x"), line(1.9, VAL_BYTES)) is None
+
+
+def test_a_loss_per_byte_tells_no_bytes():
+    assert outcome(TARGETS) == "per_byte"

@@ -77,3 +77,10 @@ def test_the_claim_of_a_seed_counts_as_the_claim():
         log("b.txt", bpb=1.1, settings={"iterations": "2"}),
     )
     assert roles(one, other, claim=claim) == ["seed", "experiment"]
+
+
+def test_one_run_in_two_files_is_told_once():
+    same = {"trace_sha256": "t", "final_val_bpb": 1.2}
+    one, other = log("train_seed1.log", **same), log("train_seed1.stdout.log", **same)
+    assert roles(one, other) == ["seed", "duplicate"]
+    assert roles(one, log("train_seed2.log", 2, **same)) == ["seed", "seed"]

@@ -11,7 +11,7 @@ from typing import Literal
 from fairway.verify.logs.facts import LogFacts, ScoreLine
 from fairway.verify.tracks import ValidationSet
 
-Outcome = Literal["whole", "former", "part", "more", "less"]
+Outcome = Literal["whole", "former", "part", "more", "less", "per_byte"]
 
 PART_BELOW = 0.99
 """Below this share of the bytes a score is over a part of the set, above it bytes are missing from the count."""
@@ -76,6 +76,8 @@ def compared(validation: ValidationSet, counted: int, tokens: int | None, tolera
         outcome: Outcome = "whole"
     elif ratio > 1.0:
         outcome = "more"
+    elif tokens is not None and abs(counted / tokens - 1.0) <= tolerance:
+        outcome = "per_byte"
     else:
         outcome = "part" if ratio < PART_BELOW else "less"
     name = next((text for known, text in SIGNATURES if abs(ratio - known) <= SIGNATURE_WIDTH), "")

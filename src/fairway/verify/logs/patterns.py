@@ -89,9 +89,9 @@ WORLD = re.compile(r"world[_ ]size\s?[:=]\s?(\d{1,5})\b", re.IGNORECASE)
 WORLD_HEADER = re.compile(r"params:.*\bws:(\d{1,5})\b")
 TOKENS = re.compile(rf"val_loader\b.*\btokens[:=](?P<n>{NUMBER})\b")
 TOKENS_PLAIN = re.compile(rf"val(?:idation)?[_ ]tokens\s?[:=]\s?(?P<n>{COUNT})\b", re.IGNORECASE)
-DOCUMENTS = re.compile(r"\b(?:total_docs|docs)[:=]\s?(\d{1,12})\b")
+DOCUMENTS = re.compile(r"\b(?:total_docs|val_docs|docs)[:=]\s?(\d{1,12})\b")
 PARTIAL = re.compile(
-    r"\(limited\)|\bsubset\b.*\btokens\b|\bval_(?:token_limit|subset\w*|max_\w+|docs)\b\s*[:=]\s*[1-9]"
+    r"\(limited\)|\bsubset\b.*\btokens\b|\bval_(?:token_limit|subset\w*|max_\w+)\b\s*[:=]\s*[1-9]"
     r"|first \d+ (?:val|eval)",
     re.IGNORECASE,
 )

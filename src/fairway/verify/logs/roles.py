@@ -45,18 +45,31 @@ def _seed(log: LogFacts) -> int | None:
 
 
 def _copies(logs: Sequence[LogFacts]) -> list[LogFacts]:
-    """Byte copies are duplicates of the first; the first takes the seed of the name from its copies."""
-    first: dict[str, LogFacts] = {}
+    """Copies, by bytes or by what they tell of one run, are duplicates of the first.
+
+    The first takes the seed of the name from its copies.
+    """
+    first: dict[tuple[object, ...], LogFacts] = {}
     told: list[LogFacts] = []
     for log in logs:
-        known = first.get(log.sha256) if log.sha256 else None
-        if known is None:
-            first[log.sha256] = log
-            told.append(log)
-        else:
+        signs = _signs(log)
+        known = next((first[sign] for sign in signs if sign in first), None)
+        if known is not None:
             told.append(replace(log, role="duplicate", duplicate_of=known.file))
+            continue
+        told.append(log)
+        for sign in signs:
+            first[sign] = log
     names = {log.sha256: log.seed_in_name for log in reversed(logs) if log.seed_in_name is not None}
     return [log if log.seed_in_name is not None else replace(log, seed_in_name=names.get(log.sha256)) for log in told]
+
+
+def _signs(log: LogFacts) -> list[tuple[object, ...]]:
+    """What two logs of one run have in common: all bytes, or seed, losses on the way and score at the end."""
+    signs: list[tuple[object, ...]] = [("bytes", log.sha256)] if log.sha256 else []
+    if log.trace_sha256 and log.final_val_bpb is not None:
+        signs.append(("run", log.trace_sha256, log.seed_logged, log.seed_in_name, log.final_val_bpb))
+    return signs
 
 
 def _plain(log: LogFacts) -> LogFacts:

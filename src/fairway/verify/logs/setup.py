@@ -27,9 +27,11 @@ class Setup:
     def read(self, number: int, line: str) -> None:
         """Add what a line says about seed, data and machine."""
         text = line.strip()
-        seed = p.SEED.fullmatch(text) or p.SEED_HEADER.search(text) or p.SEED_INLINE.search(text)
-        if seed is not None and (self.seed is None or not text.startswith("=")):
+        seed = p.SEED.fullmatch(text) or p.SEED_HEADER.search(text)
+        if seed is not None:
             self.seed = (int(seed[1]), number)
+        elif self.seed is None and (beside := p.SEED_INLINE.search(text)) is not None:
+            self.seed = (int(beside[1]), number)
         world = p.WORLD.search(text) or p.WORLD_HEADER.search(text)
         if world is not None and int(world[1]) > 0:
             self.world = (int(world[1]), number)

@@ -54,7 +54,9 @@ def verdicts(submission: Submission) -> dict[str, bool | None]:
             for log in logs
             if log.seed_logged is not None and log.seed_in_name is not None
         ),
-        "no_duplicate_logs": all(log.role != "duplicate" for log in submission.logs) if submission.logs else None,
+        "no_duplicate_logs": len({log.sha256 for log in submission.logs}) == len(submission.logs)
+        if submission.logs
+        else None,
         "hardware_8xh100": _every(on_budget_hardware(submission.track, log) for log in logs if log.gpus),
     }
 

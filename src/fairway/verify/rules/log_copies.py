@@ -18,12 +18,14 @@ def _check(submission: Submission) -> Iterator[Finding]:
 
 
 def _bytes(submission: Submission) -> Iterator[Finding]:
-    names = {log.file: log.seed_in_name for log in submission.logs}
+    known = {log.file: log for log in submission.logs}
     for log in submission.logs:
         if log.duplicate_of is None:
             continue
-        message = f"is byte for byte {log.duplicate_of}"
-        mine, theirs = names[log.file], names.get(log.duplicate_of)
+        first = known[log.duplicate_of]
+        same = "is byte for byte" if first.sha256 == log.sha256 else "tells, loss by loss, the run of"
+        message = f"{same} {first.file}"
+        mine, theirs = log.seed_in_name, first.seed_in_name
         if mine is not None and theirs is not None and mine != theirs:
             yield failed(f"{message}, under the name of another seed", file=log.file)
         else:
