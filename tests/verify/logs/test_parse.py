@@ -218,6 +218,11 @@ def test_of_several_runs_the_last_with_a_score_counts():
     assert (log.runs_in_file, log.final_val_bpb, log.train_s, log.eval_sum_s) == (3, 1.2, 0.54, 1.0)
 
 
+def test_a_start_without_a_step_is_a_run():
+    start = "Running Python 3.12.3 (main)\nseed:1\n"
+    assert facts(start + start + "step:1/9 train_loss:7.0 train_time:5ms\n").runs_in_file == 2
+
+
 def test_one_run_told_twice_is_one_run():
     run = "step:1/9 train_loss:7.0 train_time:5ms\nstep:9/9 train_loss:3.0 train_time:45ms\n"
     run += "final_x val_loss:2 val_bpb:1.25 eval_time:9ms\n"

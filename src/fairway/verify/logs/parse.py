@@ -42,7 +42,7 @@ class Reader:
         """One line, without prefixes."""
         if self.dump.feed(number, line) or not line:
             return
-        if ":" in line or "=" in line:
+        if ":" in line or "=" in line or line.startswith("Running"):
             self.setup.read_setting(line)
         if len(line) > LONGEST_FACT:
             self.setup.read(number, line[: self.setup.LONGEST])
@@ -200,7 +200,7 @@ class Reader:
         train_s = run.train_s if run.train_s is not None else run.stated_s
         return LogFacts(
             file=file,
-            runs_in_file=self.runs,
+            runs_in_file=max(self.runs, setup.starts),
             seed_logged=None if setup.seed is None else setup.seed[0],
             final_label=None if final is None else final.label,
             final_val_bpb=None if final is None else final.val_bpb,

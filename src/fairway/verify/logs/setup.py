@@ -15,6 +15,8 @@ class Setup:
     def __init__(self) -> None:
         self.header = True
         """Whether training has not begun, so that what is printed is set and not measured."""
+        self.starts = 0
+        """Times that a script told its Python, which it does once when it starts."""
         self.seed: tuple[int, int] | None = None
         self.world: tuple[int, int] | None = None
         self.tokens: tuple[int, int] | None = None
@@ -54,6 +56,7 @@ class Setup:
         """Add the settings that a line prints, if training has not begun."""
         if p.HEADER.match(line):
             self.header = True
+            self.starts += line.startswith("Running Python")
         if not self.header or len(self.settings) >= MOST_SETTINGS:
             return
         pairs = p.PAIR.findall(line[: self.LONGEST])
