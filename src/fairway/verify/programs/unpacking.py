@@ -15,9 +15,9 @@ from fairway.verify.programs.parse import Parsed, parse
 MOST_LAYERS = 6
 STUB_SHARE = 0.2
 """A constant that fills this much of a file is what the file is there for; escapes make it four times as long there."""
-STUB_NODES = 600
+STUB_NODES = 400
 """A tree with more nodes than this, its constants not counted, is a program of its own, whatever else it executes."""
-CHARACTERS_A_NODE = 8
+CHARACTERS_A_NODE = 4
 """About what a node takes in source text: what is executed is the program only where it is longer than what does it."""
 MOST_RUNS = 8
 MOST_GUESSES = 300
