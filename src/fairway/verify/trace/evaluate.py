@@ -26,6 +26,8 @@ from fairway.verify.trace.values import (
 
 MOST_EXPRESSIONS = 200_000
 MOST_CALLS_DEEP = 16
+_LARGEST = 1e18
+"""A number beyond this is no setting; multiplying on would take for ever."""
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -298,9 +300,10 @@ class Evaluator:
         if left.const is not UNKNOWN and right.const is not UNKNOWN and (do := _ARITHMETIC.get(type(node.op))):
             if isinstance(left.const, int | float) and isinstance(right.const, int | float):
                 try:
-                    return Value(const=do(left.const, right.const))
+                    result = do(left.const, right.const)
                 except (ArithmeticError, ValueError):
                     return NOTHING
+                return Value(const=result) if -_LARGEST < result < _LARGEST else NOTHING
         if isinstance(node.op, ast.Add) and left.items is not None and right.items is not None:
             return replace(join([left, right]), items=left.items + right.items, const=UNKNOWN)
         found = mixed([left, right], self.clock)
@@ -373,7 +376,7 @@ class Evaluator:
             return None
         try:
             return replace(value, const=_CONVERSIONS[name](value.const))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, ArithmeticError):
             return NOTHING
 
     @staticmethod

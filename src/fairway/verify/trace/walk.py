@@ -475,7 +475,7 @@ def _empty_range(over: ast.expr, walker: Walker) -> bool:
     ends = [walker.evaluate(arg).const for arg in over.args]
     if not ends or not all(isinstance(end, int) for end in ends):
         return False
-    return len(range(*ends)) == 0 if len(ends) < 3 or ends[2] != 0 else False
+    return not range(*ends) if len(ends) < 3 or ends[2] != 0 else False
 
 
 def _assigned(body: Sequence[ast.stmt]) -> set[str]:
