@@ -7,10 +7,15 @@ import base64
 import lzma
 from dataclasses import dataclass
 
-from fairway.verify.programs.codecs import LIMIT_BYTES, brotli, unbrotli, unlzma
+from fairway.verify.programs.codecs import LIMIT_BYTES, unbrotli, unlzma
 from fairway.verify.programs.effects import effects
 from fairway.verify.programs.evaluate import CannotEvaluate
 from fairway.verify.programs.unpacking import unpack as unpacked
+
+try:
+    import brotli  # type: ignore[import-untyped]
+except ImportError:  # the judge may run where nothing is installed; a file is then packed by lzma alone
+    brotli = None
 
 SOURCE_LIMIT_BYTES = LIMIT_BYTES
 """No program of a submission is longer; what unpacks to more is refused before it is unpacked."""
