@@ -103,7 +103,7 @@ def check(
             findings += [_named(finding, rule) for finding in _asked(rule, submission, crashes)]
         if with_facts:
             facts = _summed_up(submission, findings, crashes)
-    own = _own(tree, track, chain, profiles, own_rules)
+    own = _own(tree, track, chain, profiles, own_rules, findings, crashes)
     if own is not None:
         findings += own.findings
         crashes += own.crashes
@@ -164,12 +164,23 @@ def _crash(error: Exception, doing: str) -> Finding:
 
 
 def _own(
-    tree: Tree, track: Track, chain: Leaderboard | None, profiles: Sequence[str], rules: Sequence[Rule]
+    tree: Tree,
+    track: Track,
+    chain: Leaderboard | None,
+    profiles: Sequence[str],
+    rules: Sequence[Rule],
+    findings: list[Finding],
+    crashes: list[str],
 ) -> Verdict | None:
     """The verdict of the rules for fairway's own records; None where the folder is none, or lies in an archive."""
     if not isinstance(tree, FolderTree) or not {RECIPE, CHECKSUMS} <= tree.files.keys():
         return None
-    return verdict_of(read_record(tree.folder, track, leaderboard=chain), profiles=profiles, rules=rules)
+    try:
+        return verdict_of(read_record(tree.folder, track, leaderboard=chain), profiles=profiles, rules=rules)
+    except Exception as error:  # noqa: BLE001 - as above
+        findings.append(_crash(error, "reading the record"))
+        crashes.append(READING)
+        return None
 
 
 def _must_be_folder(folder: Path) -> None:

@@ -24,6 +24,7 @@ MOST_STEPS = 20_000
 _HINTS = (
     "step", "rain", "total", "udget", "erialized", "ode", "eed", "orld", "okens", "docs", "GPU", "NVIDIA", "ompil",
     "ecompress", "gptq", "GPTQ", "recompute", "rtifact", "bytes", "params", "ess", "top", "real", "quant", "timer",
+    "scored targets",
 )  # fmt: skip
 
 

@@ -56,6 +56,8 @@ TRAINED = re.compile(
     r"(?: \((?P<step>\d{1,9}) steps\))?",
     re.IGNORECASE,
 )
+TRAINED_ALL = re.compile(rf"train: done train_s:(?P<n>{NUMBER})\b")
+"""The log of a record of fairway's own: what the loop and what replays batches after it took."""
 STOPPED_AT = re.compile(r"stopping early at step (?P<step>\d{1,9})", re.IGNORECASE)
 
 TOTAL_FORMAT = re.compile(
@@ -88,6 +90,8 @@ SEED_HEADER = re.compile(r"params:.*\bs:(\d{1,12})$")
 WORLD = re.compile(r"world[_ ]size\s?[:=]\s?(\d{1,5})\b", re.IGNORECASE)
 WORLD_HEADER = re.compile(r"params:.*\bws:(\d{1,5})\b")
 TOKENS = re.compile(rf"val_loader\b.*\btokens[:=](?P<n>{NUMBER})\b")
+TOKENS_SCORED = re.compile(r"\w+: scored targets:\d{1,12} of:(?P<n>\d{1,12})\b")
+"""Of fairway's own logs again."""
 TOKENS_PLAIN = re.compile(rf"val(?:idation)?[_ ]tokens\s?[:=]\s?(?P<n>{COUNT})\b", re.IGNORECASE)
 DOCUMENTS = re.compile(r"\b(?:total_docs|val_docs|docs)[:=]\s?(\d{1,12})\b")
 PARTIAL = re.compile(

@@ -37,7 +37,7 @@ class Setup:
         world = p.WORLD.search(text) or p.WORLD_HEADER.search(text)
         if world is not None and int(world[1]) > 0:
             self.world = (int(world[1]), number)
-        tokens = p.TOKENS.match(text) or p.TOKENS_PLAIN.match(text)
+        tokens = p.TOKENS.match(text) or p.TOKENS_PLAIN.match(text) or p.TOKENS_SCORED.match(text)
         if tokens is not None:
             self.tokens = (p.whole(tokens["n"]), number)
         documents = p.DOCUMENTS.search(text)

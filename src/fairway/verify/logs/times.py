@@ -19,6 +19,8 @@ def read_time(run: Run, number: int, text: str, settings: Mapping[str, str]) -> 
     """Add what a line says about the seconds of a phase to a run."""
     if (ended := p.STOP.match(text)) is not None:
         stop(run, number, p.seconds(ended[2], ended[3]), ended["step"])
+    elif (whole := p.TRAINED_ALL.match(text)) is not None:
+        stop(run, number, float(whole["n"]), None)
     elif (trained := p.TRAINED.match(text)) is not None:
         run.stated_s = p.seconds(trained[1], trained[2])
         run.lines.setdefault("train_s", number)
