@@ -5,7 +5,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fairway.verify.programs.fstrings import CannotScan, Lowered, lower
 from fairway.verify.programs.nodes import all_nodes
@@ -13,8 +13,8 @@ from fairway.verify.programs.nodes import all_nodes
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 TEXT_LIMIT_BYTES = 2_000_000
 """No program of a submission is longer."""
-MOST_TOKENS = 400_000
-"""A bound on memory: a node of the tree takes some hundred bytes, and there is about one for each word or mark."""
+MOST_TOKENS = 200_000
+"""A bound on memory: a tree takes up to a kilobyte for each word or mark. The longest real program seen has 48,000."""
 MOST_DEPTH = 250
 """What walks a tree by recursion must not reach the interpreter's own limit."""
 
@@ -36,6 +36,8 @@ class Parsed:
     """Version to its first error and the line of that, None where it compiles; empty where nobody can tell."""
     hidden: str = ""
     """Why there is no tree; empty where there is one."""
+    tokens: int = 0
+    """Words and marks of a text that has a tree."""
 
 
 def parse(text: str) -> Parsed:
@@ -51,13 +53,13 @@ def parse(text: str) -> Parsed:
     tree, error = _attempt(text)
     if tree is not None:
         older = _older(text) if sys.version_info >= (3, 12) else {}
-        return _finished(tree, older)
+        return replace(_finished(tree, older), tokens=tokens)
     assert error is not None
     if error[1] is None:
         return Parsed(tree=None, hidden=f"cannot be parsed: {error[0]}")
     if sys.version_info >= (3, 12):
         return _broken(error)
-    return _newer(text, error)
+    return replace(_newer(text, error), tokens=tokens)
 
 
 def _attempt(text: str) -> tuple[ast.Module | None, Error | None]:

@@ -17,6 +17,8 @@ MAIN = "train_gpt.py"
 MOST_PROGRAMS = 40
 MOST_TEXT_BYTES = 4_000_000
 """Of all programs of a folder together; what comes later is hidden."""
+MOST_TOKENS_TOGETHER = 200_000
+"""The same in words and marks, which bound the memory of the trees."""
 CLAIM = "submission.json"
 CLAIM_LIMIT_BYTES = 1_000_000
 _CODE_BYTES = re.compile(r'"[^"\n]{0,40}code[^"\n]{0,40}"[ \t]{0,9}:[ \t]{0,9}(\d{1,9})\b', re.IGNORECASE)
@@ -55,7 +57,7 @@ class _Reader:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self._programs = self._bytes = 0
+        self._programs = self._bytes = self._tokens = 0
 
     def bytes_of(self, path: str) -> bytes:
         """A file that a program reads when it unpacks itself."""
@@ -74,11 +76,15 @@ class _Reader:
             return Program(file=file, shipped=b"", text="", hidden=str(error).removeprefix(f"{file}: ")), ()
         self._programs += 1
         self._bytes += len(data)
-        if self._programs > MOST_PROGRAMS or self._bytes > MOST_TEXT_BYTES:
-            reason = f"is one of more than {MOST_PROGRAMS} programs or {MOST_TEXT_BYTES} bytes of them"
+        full = self._programs > MOST_PROGRAMS or self._bytes > MOST_TEXT_BYTES
+        if full or self._tokens > MOST_TOKENS_TOGETHER:
+            reason = (
+                f"comes after {self._programs - 1} programs with {self._tokens} words and marks, the most that is read"
+            )
             return Program(file=file, shipped=data, text="", hidden=reason), ()
         unpacked = unpack(file, data, self.bytes_of)
         self._bytes += len(unpacked.text)
+        self._tokens += unpacked.parsed.tokens
         return _program(file, data, unpacked), unpacked.files
 
 
