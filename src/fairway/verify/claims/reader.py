@@ -55,11 +55,12 @@ def claim_of(file: str, data: bytes) -> Claim:
     problems: _Problems = []
     spelled: dict[str, str] = {}
     values = {name: _top(raw, name, keys, spelled, problems) for name, keys in _aliases()["top"].items()}
-    seeds = _seeds(raw, problems)
+    seeds = _seeds(raw, "seeds", problems)
     per_seed = _per_seed(raw, seeds, problems)
     if seeds is None and per_seed:
-        numbers = sorted(int(seed) for seed in per_seed if seed.isdecimal())
-        seeds = tuple(numbers) or None
+        seeds = tuple(sorted(int(seed) for seed in per_seed))
+    if seeds is None:
+        seeds = _seeds(raw, "seed", problems)
     return Claim(
         file=file,
         raw=raw,
@@ -181,16 +182,15 @@ def _whole(value: float | None, name: str, spelled: Mapping[str, str], problems:
     return round(value)
 
 
-def _seeds(raw: Mapping[str, Any], problems: _Problems) -> tuple[int, ...] | None:
-    for key in _aliases()["top"]["seeds"]:
-        value = raw.get(key)
-        items = value if isinstance(value, list) else [value] if is_integer(value) else []
-        found = [item for item in map(_seed, items) if item is not None]
-        if found and len(found) == len(items):
-            if len(set(found)) != len(found):
-                problems.append((f"{key} names a seed twice: {lenient.shown(found)}", key))
-            return tuple(found)
-    return None
+def _seeds(raw: Mapping[str, Any], key: str, problems: _Problems) -> tuple[int, ...] | None:
+    value = raw.get(key)
+    items = value if isinstance(value, list) else [value] if is_integer(value) else []
+    found = [item for item in map(_seed, items) if item is not None]
+    if not found or len(found) != len(items):
+        return None
+    if len(set(found)) != len(found):
+        problems.append((f"{key} names a seed twice: {lenient.shown(found)}", key))
+    return tuple(found)
 
 
 def _per_seed(raw: Mapping[str, Any], seeds: Sequence[int] | None, problems: _Problems) -> dict[str, SeedClaim] | None:

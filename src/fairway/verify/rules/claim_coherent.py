@@ -34,7 +34,12 @@ def _twice(submission: Submission, claim: Claim) -> Iterator[Finding]:
         for other, value in list(given.items())[1:]:
             if first is not None and not agrees(first[1], value, most=most):
                 message = f"{first[0]} = {number(first[1])}, but {other} = {number(value)}"
-                yield failed(message, **at(submission, key))
+                if key == "val_bpb" and mean_of_seeds(submission) is False and _of_one_seed(claim, first[1]):
+                    message += "; the first is the score of one seed"
+                    yield failed(message, profile="strict", **at(submission, key))
+                    yield review(message, profile="precedent", **at(submission, key))
+                else:
+                    yield failed(message, **at(submission, key))
 
 
 def _seeds(submission: Submission, claim: Claim) -> Iterator[Finding]:
@@ -52,13 +57,18 @@ def _mean(submission: Submission, claim: Claim) -> Iterator[Finding]:
         return
     scores = [entry.val_bpb for entry in (claim.per_seed or {}).values() if entry.val_bpb is not None]
     mean = statistics.mean(scores)
-    one = any(agrees(claim.val_bpb or 0.0, score, most=SCORE_DIGIT) for score in scores)
+    one = _of_one_seed(claim, claim.val_bpb or 0.0)
     message = f"{said(submission, 'val_bpb')}, the mean of the {len(scores)} seeds it lists is {mean:.8f}"
     if one:
         yield failed(f"{message}: it is the score of one seed", profile="strict", **at(submission, "val_bpb"))
         yield review(f"{message}: it is the score of one seed", profile="precedent", **at(submission, "val_bpb"))
     else:
         yield failed(message, **at(submission, "val_bpb"))
+
+
+def _of_one_seed(claim: Claim, score: float) -> bool:
+    listed = [entry.val_bpb for entry in (claim.per_seed or {}).values() if entry.val_bpb is not None]
+    return any(agrees(score, each, most=SCORE_DIGIT) for each in listed)
 
 
 def _track(submission: Submission, claim: Claim) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fairway.verify.claims.compare import agrees
+from fairway.verify.claims.compare import Number, agrees
 from fairway.verify.claims.headline import SCORE_DIGIT, Headline
 from fairway.verify.claims.quoted import written
 from fairway.verify.claims.tell import at, few, need, need_claim, need_logs, number, said
@@ -19,7 +19,7 @@ def _check(submission: Submission) -> Iterator[Finding]:
     if need_claim(submission).val_loss is None:
         yield passed("no loss is claimed", file=submission.submission_file)
         return
-    claimed = float(need(submission, "val_loss"))
+    claimed = need(submission, "val_loss")
     need_logs(submission)
     scores = meant(submission)
     right, consistent, seeds = loss_match(submission), ratio_consistent(submission), per_seed_loss(submission)
@@ -43,7 +43,7 @@ def _check(submission: Submission) -> Iterator[Finding]:
         yield passed(f"{said(submission, 'val_loss')} is what the logs say", **place)
 
 
-def _wrong(submission: Submission, claimed: float, scores: Headline) -> Iterator[Finding]:
+def _wrong(submission: Submission, claimed: Number, scores: Headline) -> Iterator[Finding]:
     place = at(submission, "val_loss")
     if any(agrees(claimed, score, most=SCORE_DIGIT) for score in (*scores.bpb, scores.mean_bpb or 0.0)):
         message = f"{said(submission, 'val_loss')} is the score in bits per byte, under the name of the loss"
@@ -59,7 +59,8 @@ def _wrong(submission: Submission, claimed: float, scores: Headline) -> Iterator
         message += f"; it stands there as {place_there.text!r}: look which evaluation counts"
         yield review(message, file=place_there.file, line=place_there.line)
         return
-    near = any(abs(claimed - loss) <= _SLIGHT for loss in (*scores.loss, scores.mean_loss or 0.0))
+    shown = (*scores.loss, scores.mean_loss or 0.0)
+    near = any(abs(claimed - loss) <= _SLIGHT or agrees(claimed, loss, units=0.5) for loss in shown)
     yield (review if near else failed)(message, **place)
 
 
