@@ -20,9 +20,10 @@ def _check(submission: Submission) -> Iterator[Finding]:
 
 def _question(course: Course) -> Iterator[Finding]:
     trace = course.trace
+    seen: set[int] = set()
     for learning in learnings(trace):
         event = learning.event
-        if learning.scored is not None or learning.leaf or not survives(trace, learning):
+        if event.line in seen or learning.scored is not None or learning.leaf or not survives(trace, learning):
             continue
         file = packed(trace, learning)
         later = next(

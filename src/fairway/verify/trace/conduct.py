@@ -123,7 +123,7 @@ def only_last(score: Event, event: Event) -> bool:
 def repeats(event: Event) -> Block | None:
     """The innermost counted loop around an event whose turns do not change which tokens it sees."""
     for loop in event.block.loops():
-        if loop.steady and loop.number not in event.turns:
+        if loop.counted and loop.number not in event.turns:
             return loop
     return None
 

@@ -26,6 +26,8 @@ from fairway.verify.trace.values import (
 
 MOST_EXPRESSIONS = 200_000
 MOST_CALLS_DEEP = 16
+RANGE = "range"
+"""Stands for the function of that name, under whatever name a small program has it."""
 _LARGEST = 1e18
 """A number beyond this is no setting; multiplying on would take for ever."""
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -141,7 +143,8 @@ class Evaluator:
     def _name(self, node: ast.Name) -> Value:
         value = self.scope.get(node.id)
         if value is None:
-            return Value(data=library.tokens_called(node.id), born=self.clock)
+            ref = RANGE if node.id == "range" else None
+            return Value(data=library.tokens_called(node.id), born=self.clock, ref=ref)
         if "byte" in node.id.lower() and not value.loss:
             value = replace(value, data=value.data | {"bytes"})
         for number in value.own:

@@ -24,6 +24,8 @@ class Block:
     parent: "Block | None" = None
     steady: bool = False
     """A ``for`` over a range or a sequence, whose turns its variable tells apart."""
+    counted: bool = False
+    """A ``for`` over a range of numbers, which epochs are."""
     arm: int = 0
     """Which side of a branch; both sides have its number."""
     last: int | None = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fairway.verify.trace.calls import Caller
-from fairway.verify.trace.evaluate import GaveUp
+from fairway.verify.trace.evaluate import RANGE, GaveUp
 from fairway.verify.trace.events import Block, Trace
 from fairway.verify.trace.switches import Switches
 from fairway.verify.trace.values import (
@@ -257,7 +257,8 @@ class Walker(Caller):
             self.trace.off.append((self.file, stmt.lineno, ast.unparse(stmt.iter)[:80]))
             return
         name = f"{ast.unparse(stmt.target)} in {ast.unparse(stmt.iter)}"[:120]
-        self._loop(stmt.body, stmt.lineno, name, stmt.target, elements(over), steady=True)
+        counted = isinstance(stmt.iter, ast.Call) and self.evaluate(stmt.iter.func).ref == RANGE
+        self._loop(stmt.body, stmt.lineno, name, stmt.target, elements(over), steady=True, counted=counted)
         self.run_body(stmt.orelse)
 
     _do_asyncfor = _do_for
@@ -288,10 +289,18 @@ class Walker(Caller):
         one: Value,
         *,
         steady: bool,
+        counted: bool = False,
         test: ast.expr | None = None,
     ) -> None:
         block = Block(
-            kind="loop", file=self.file, line=line, name=name, number=self.number(), parent=self.block, steady=steady
+            kind="loop",
+            file=self.file,
+            line=line,
+            name=name,
+            number=self.number(),
+            parent=self.block,
+            steady=steady,
+            counted=counted,
         )
         changed = self._assigned.get(id(body))
         if changed is None:
