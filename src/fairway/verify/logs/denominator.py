@@ -45,6 +45,8 @@ def implied_bytes(tokens: int, score: ScoreLine) -> int | None:
     """Bytes that a score was divided by; None where the line does not hold a loss and a score above 0."""
     if score.val_loss is None or score.val_bpb <= 0.0 or score.val_loss <= 0.0:
         return None
+    if not math.isfinite(tokens * score.val_loss / score.val_bpb):
+        return None
     return round(tokens * score.val_loss / (math.log(2.0) * score.val_bpb))
 
 
@@ -76,7 +78,7 @@ def compared(validation: ValidationSet, counted: int, tokens: int | None, tolera
         outcome: Outcome = "whole"
     elif ratio > 1.0:
         outcome = "more"
-    elif tokens is not None and abs(counted / tokens - 1.0) <= tolerance:
+    elif tokens and abs(counted / tokens - 1.0) <= tolerance:
         outcome = "per_byte"
     else:
         outcome = "part" if ratio < PART_BELOW else "less"
