@@ -128,7 +128,8 @@ class Caller(Evaluator):
         whole = mixed([receiver, *everything], self.clock)
         if tail == "backward" or (tail == "grad" and "autograd" in dotted):
             loss = receiver if tail == "backward" else (args[0] if args else NOTHING)
-            self.note("backward", node, loss, loss.own | loss.used)
+            asked = elements(args[1]).own if tail == "grad" and len(args) > 1 else NONE
+            self.note("backward", node, loss, asked or loss.own | loss.used, leaf=bool(asked) and asked <= self.leaves)
             return whole
         if tail == "step" and receiver.what == "optimizer":
             only_leaves = bool(receiver.own) and receiver.own <= self.leaves

@@ -104,7 +104,7 @@ def _moved(trace: Trace, event: Event) -> tuple[frozenset[int], bool]:
     for step in trace.of("step"):
         if step.at > event.at and (step.block is event.block or step.within(event.block) or event.within(step.block)):
             return step.own, step.leaf
-    return event.own, False
+    return event.own, event.leaf
 
 
 def _same_chunk(score: Event, event: Event) -> bool:

@@ -70,7 +70,7 @@ class Event:
     picked: int | None = None
     born: int = 0
     leaf: bool = False
-    """For a step: whether it moves tensors that were made for it, and no model."""
+    """For a step or a gradient: whether it is of tensors that were made for the occasion, and no model."""
     name: str = ""
     unused: bool = False
     """For a model that is run: whether its result is thrown away."""
