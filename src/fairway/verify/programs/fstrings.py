@@ -87,7 +87,9 @@ def lower(text: str, prefix: str, first_line: int = 1) -> Lowered:
         owed = 0
         for begin, end, after in found.fields:
             name = f"{prefix}{len(holes)}"
-            holes.append(Hole(name=name, text=text[begin:end], line=line + text.count("\n", counted, begin)))
+            line += text.count("\n", counted, begin)
+            counted = begin
+            holes.append(Hole(name=name, text=text[begin:end], line=line))
             out += [text[done:begin], name]
             lost = text.count("\n", begin, end) if len(quote) == 1 else 0
             owed += lost
