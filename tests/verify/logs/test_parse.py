@@ -207,6 +207,14 @@ def test_machine_tokens_and_settings():
     assert "late" not in log.settings
 
 
+def test_tokens_stand_beside_other_facts_and_documents_may_be_a_share():
+    log = facts(
+        "train_loader:dataset:x train_shards:80 val_tokens:62021632\nttt:long_docs time=1ms docs=3857\n"
+        "ttt_lora:docs:50000 rank:96\n"
+    )
+    assert (log.val_tokens, log.documents) == (62021632, 50000)
+
+
 def test_of_several_runs_the_last_with_a_score_counts():
     def run(clock, bpb):
         return (

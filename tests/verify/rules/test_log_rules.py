@@ -199,17 +199,24 @@ def test_without_a_log_the_claim_still_tells_bytes_a_token(tmp_path, loss, verdi
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ({"targets": 9_662_464}, {"FAIL"}),
+        ({"targets": 9_662_464, "score": 1.07}, {"FAIL"}),
         ({"targets": 70_000_000, "score": 1.2}, {"REVIEW"}),
         ({"targets": 45_514_752}, set()),
         ({"targets": 63_779_840}, set()),
         ({"extra": "eval: 500 batches (limited)"}, {"REVIEW"}),
-        ({"extra": "ttt_phased: total_docs:10000 prefix_docs:2000"}, {"FAIL"}),
+        ({"extra": "ttt_phased: total_docs:10000 prefix_docs:2000"}, {"REVIEW"}),
+        ({"extra": "ttt_phased: total_docs:10000 prefix_docs:2000", "targets": 9_662_464, "score": 1.07}, {"FAIL"}),
     ],
 )
 def test_coverage(tmp_path, words, expected):
     read = changed(tmp_path, **words)
     assert {finding.verdict for finding in told(validation_coverage, read)} == expected
+
+
+def test_fewer_tokens_than_any_tokenizer_makes_over_all_bytes_are_of_another_text(tmp_path):
+    targets = 36_286_464
+    (finding,) = told(validation_coverage, changed(tmp_path, targets=targets, score=bpb(LOSSES[7], targets=targets)))
+    assert (finding.verdict, finding.category) == ("REVIEW", "lossy_tokenizer")
 
 
 def test_a_log_with_the_losses_of_another_is_that_run(tmp_path):

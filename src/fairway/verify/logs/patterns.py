@@ -92,7 +92,7 @@ WORLD_HEADER = re.compile(r"params:.*\bws:(\d{1,5})\b")
 TOKENS = re.compile(rf"val_loader\b.*\btokens[:=](?P<n>{NUMBER})\b")
 TOKENS_SCORED = re.compile(r"\w+: scored targets:\d{1,12} of:(?P<n>\d{1,12})\b")
 """Of fairway's own logs again."""
-TOKENS_PLAIN = re.compile(rf"val(?:idation)?[_ ]tokens\s?[:=]\s?(?P<n>{COUNT})\b", re.IGNORECASE)
+TOKENS_PLAIN = re.compile(rf"(?:^|\s)val(?:idation)?[_ ]tokens\s?[:=]\s?(?P<n>{COUNT})\b", re.IGNORECASE)
 DOCUMENTS = re.compile(r"\b(?:total_docs|val_docs|docs)[:=]\s?(\d{1,12})\b")
 PARTIAL = re.compile(
     r"\(limited\)|\bsubset\b.*\btokens\b|\bval_(?:token_limit|subset\w*|max_\w+)\b\s*[:=]\s*[1-9]"

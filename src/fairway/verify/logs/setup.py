@@ -37,11 +37,12 @@ class Setup:
         world = p.WORLD.search(text) or p.WORLD_HEADER.search(text)
         if world is not None and int(world[1]) > 0:
             self.world = (int(world[1]), number)
-        tokens = p.TOKENS.match(text) or p.TOKENS_PLAIN.match(text) or p.TOKENS_SCORED.match(text)
+        tokens = p.TOKENS.match(text) or p.TOKENS_PLAIN.search(text) or p.TOKENS_SCORED.match(text)
         if tokens is not None:
             self.tokens = (p.whole(tokens["n"]), number)
         documents = p.DOCUMENTS.search(text)
-        if documents is not None and text.startswith(("ttt", "eval", "val")):
+        part = "long_docs" in text or "short_docs" in text
+        if documents is not None and text.startswith(("ttt", "eval", "val")) and not part:
             self.documents = (int(documents[1]), number)
         gpu = p.GPU_ROW.match(line) or p.GPU_LISTED.match(text)
         if gpu is not None and len(self.gpus) < MOST_GPUS:

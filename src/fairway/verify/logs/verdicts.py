@@ -150,15 +150,19 @@ def _coverage(track: Track, logs: Sequence[LogFacts]) -> dict[str, bool | None]:
     counted = [log.val_tokens for log in logs if log.val_tokens is not None]
     return {
         "full_validation": _every(
-            log.partial is None
-            and (validation is None or log.documents is None or log.documents >= validation.documents)
-            for log in logs
-            if log.final_val_bpb is not None
+            log.partial is None and not _too_few(validation, log) for log in logs if log.final_val_bpb is not None
         ),
         "val_tokens_as_usual": None
         if validation is None
         else _every(usual_tokens(validation, tokens) for tokens in counted),
     }
+
+
+def _too_few(validation: ValidationSet | None, log: LogFacts) -> bool:
+    """Whether a log counts fewer documents than the set has, and does not count its tokens."""
+    if validation is None or log.documents is None or log.documents >= validation.documents:
+        return False
+    return log.val_tokens is None or not usual_tokens(validation, log.val_tokens)
 
 
 def _scoring(logs: Sequence[LogFacts]) -> Sequence[LogFacts]:
