@@ -7,6 +7,7 @@
 - ``codecs``: the decoders that a program may unpack itself with, bounded.
 - ``parse``: text to its syntax tree, and which Python versions take it.
 - ``fstrings``: f-strings as Python 3.12 allows them, and the same program without.
+- ``nodes``: the nodes of a syntax tree, gathered once.
 - ``names``: whole names of what a program calls, however it imported them.
 - ``imports``: what a program imports, and who has it.
 - ``effects``: what a program does to the world around it.
