@@ -27,6 +27,7 @@ from fairway.verify.rules import (
     size_cap,
     train_budget,
 )
+from fairway.verify.sources.repository import change_in_history
 from fairway.verify.submission import Change, Submission, read_submission
 from fairway.verify.summary import summary
 from fairway.verify.tracks import Track
@@ -102,6 +103,9 @@ def check(
         for rule in rules:
             findings += [_named(finding, rule) for finding in _asked(rule, submission, crashes)]
         if with_facts:
+            if change is None and isinstance(tree, FolderTree):
+                # For the facts alone: what is judged is what the caller named.
+                submission = replace(submission, change=change_in_history(tree.folder))
             facts = _summed_up(submission, findings, crashes)
     own = _own(tree, track, chain, profiles, own_rules, findings, crashes)
     if own is not None:

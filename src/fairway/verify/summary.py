@@ -17,7 +17,12 @@ _STANDARD_LOG = re.compile(r"(?:logs/)?train[^/]*\.(?:log|txt)", re.IGNORECASE)
 def summary(submission: Submission) -> dict[str, Any]:
     """One JSON object: files, claim, each log, what they give together, and what arithmetic says of it."""
     main = submission.programs.main
+    place = sums.place_of(submission)
     told = {
+        "folder": submission.name,
+        "track": "record" if submission.track.claim == "implied" else "non_record",
+        "pr": place.pr,
+        "merged": None if place.merged is None else place.merged[:10],
         "submission_file": submission.submission_file,
         "main_script": main.file if main is not None else None,
         "main_script_bytes": len(main.shipped) if main is not None else None,

@@ -5,7 +5,7 @@ import pytest
 from submissions import NAME, whole, write
 
 from fairway.errors import DataError
-from fairway.verify.sources.repository import CommitTree, Repository
+from fairway.verify.sources.repository import CommitTree, Repository, change_in_history
 
 FOLDER = f"records/track_10min_16mb/{NAME}"
 IDENTITY = {
@@ -166,3 +166,24 @@ def test_histories_without_a_common_commit_are_one_line(clone):
     head = commit(root, git, {"a": "x"})
     with pytest.raises(DataError, match="no commit in common"):
         Repository(root).base(head)
+
+
+@pytest.mark.parametrize("how", ["--no-ff", "--squash"])
+def test_the_change_that_brought_a_folder_is_found_in_the_history_of_the_checkout(clone, how):
+    root, git = clone
+    commit(root, git, {f"{FOLDER}/README.md": "x"})
+    commit(root, git, {"train_gpt.py": "changed = 1\n", f"{FOLDER}/train_gpt.py": "x = 1\n"})
+    assert change_in_history(root / FOLDER) is None
+    git("switch", "-q", "main")
+    git("merge", "-q", how, *(["-m", "merge"] if how == "--no-ff" else []), "entry")
+    if how == "--squash":
+        git("commit", "-qm", "squashed")
+    commit(root, git, {f"{FOLDER}/later.txt": "x"})
+    change = change_in_history(root / FOLDER)
+    assert change is not None and change.folders == (FOLDER,) and change.modified == ("train_gpt.py",)
+
+
+def test_a_folder_in_no_checkout_or_of_the_first_commit_has_no_history(clone, tmp_path):
+    root, _ = clone
+    assert change_in_history(write(tmp_path / "elsewhere")) is None
+    assert change_in_history(root / "records/track_10min_16mb/2026-03-01_Before") is None

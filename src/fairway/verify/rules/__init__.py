@@ -20,7 +20,7 @@ Asked of anybody's submission, and listed in ``catalogue.SUBMISSION_RULES``:
 - ``one_new_folder``, ``folder_name``: what a pull request may add, and what it is called.
 - ``required_files``, ``stray_files``, ``links``, ``folder_size``: what lies in the folder.
 - ``program_compiles``, ``program_readable``, ``program_trains``, ``code_in_one_file``: what the program is.
-- ``imports_resolve``, ``commands_declared``, ``paths_inside``, ``no_network``, ``safe_loading``: what it needs and does.
+- ``imports_resolve``, ``commands_declared``, ``paths_inside``, ``no_network``, ``safe_loading``: its needs.
 - ``submission_json``, ``claim_coherent``: whether the claim can be read, and does not contradict itself.
 - ``claimed_score``, ``claimed_spread``, ``claimed_loss``, ``claimed_bytes``, ``claimed_code_size``, ``claimed_times``,
   ``claimed_seeds``: the claim against logs and files, one question each.

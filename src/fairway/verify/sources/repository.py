@@ -78,6 +78,18 @@ class Repository:
             pr=number,
         )
 
+    def toplevel(self) -> bytes:
+        """Where the checkout lies; ``DataError`` in a bare clone."""
+        return self._git("rev-parse", "--show-toplevel").removesuffix(b"\n")
+
+    def touching(self, path: str) -> list[str]:
+        """The commits of the default branch that change something at or below a path, the latest first."""
+        return self._git("rev-list", "--first-parent", self._default(), "--", path).decode().split()
+
+    def parents(self, commit: str) -> list[str]:
+        """The parents of a commit, that on its own branch first."""
+        return self._git("rev-list", "--parents", "-n", "1", commit).decode().split()[1:]
+
     def listing(self, commit: str, paths: Sequence[str]) -> list[tuple[str, str, str, int, bytes]]:
         """Mode, kind, object, size and name of everything at or below some paths of a commit."""
         rows = []
@@ -127,6 +139,22 @@ class Repository:
             said = " ".join(complaint.decode("utf-8", "replace").split())
             raise DataError(f"{self.path}: git {arguments[0]}: {said[:200] or 'failed'}")
         return out
+
+
+def change_in_history(folder: Path) -> Change | None:
+    """The change by which a folder came to the default branch of the checkout around it; None where none can be seen.
+
+    A merge, a squashed pull request and a plain commit each are one change.
+    """
+    try:
+        top = Path(os.fsdecode(Repository(folder).toplevel()))
+        repository = Repository(top)
+        path = folder.resolve().relative_to(top.resolve()).as_posix()
+        commits = repository.touching(path)
+        parents = repository.parents(commits[-1]) if commits else ()
+        return repository.change(commits[-1], parents[0]) if parents else None
+    except (DataError, ValueError):
+        return None
 
 
 class CommitTree(Tree):
