@@ -44,8 +44,42 @@ def welch(new: Sequence[float], old: Sequence[float], *, margin: float) -> Welch
 
 
 def student_below(t: float, degrees: float) -> float:
-    """How probable a value of Student's distribution below ``t`` is."""
-    # Here and not above: the import takes half a second, and most folders need no test.
-    from scipy.special import stdtr
+    """How probable a value of Student's distribution below ``t`` is.
 
-    return float(stdtr(degrees, t))
+    By the regularised incomplete beta function; a library for it takes longer to import than a folder to judge.
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.1 and 26.5.8.
+    """
+    if math.isinf(t):
+        return 0.0 if t < 0 else 1.0
+    whole = degrees + t * t
+    beyond = 0.5 * _incomplete_beta(degrees / 2, 0.5, degrees / whole, t * t / whole)
+    return beyond if t < 0 else 1.0 - beyond
+
+
+def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
+    """Up to ``x``, the ``rest`` being 1 - x without the digits that the difference would lose."""
+    if x <= 0.0 or rest <= 0.0:
+        return 0.0 if x <= 0.0 else 1.0
+    if x > (a + 1.0) / (a + b + 2.0):
+        return 1.0 - _incomplete_beta(b, a, rest, x)
+    scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    return math.exp(scale + a * math.log(x) + b * math.log(rest)) * _beta_fraction(a, b, x) / a
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    """The continued fraction, by Lentz's method; it converges in some dozens of steps below (a + 1) / (a + b + 2)."""
+    smallest = 1e-300
+    c, d = 1.0, 1.0 / ((1.0 - (a + b) * x / (a + 1.0)) or smallest)
+    fraction = d
+    for m in range(1, 10_000):
+        before = fraction
+        for step in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1.0 / ((1.0 + step * d) or smallest)
+            c = (1.0 + step / c) or smallest
+            fraction *= c * d
+        if abs(fraction - before) <= 1e-15 * abs(fraction):
+            break
+    return fraction

@@ -6,6 +6,7 @@ More is asked here than of a stranger's file: a program that executes anything b
 import base64
 import lzma
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fairway.verify.programs.codecs import LIMIT_BYTES, unbrotli, unlzma
 from fairway.verify.programs.effects import effects
@@ -54,6 +55,7 @@ def _no_other_file(path: str) -> bytes:
     raise CannotEvaluate(f"{path[:80]} is another file")
 
 
+@lru_cache(maxsize=64)
 def repacked(text: str) -> bytes:
     """The smallest file that runs a program as it is written: the text itself, or a self-extracting one.
 
