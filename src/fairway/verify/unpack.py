@@ -55,21 +55,39 @@ def _no_other_file(path: str) -> bytes:
     raise CannotEvaluate(f"{path[:80]} is another file")
 
 
-@lru_cache(maxsize=64)
-def repacked(text: str) -> bytes:
+def repacked(text: str, *, enough_bytes: int = 0) -> bytes:
     """The smallest file that runs a program as it is written: the text itself, or a self-extracting one.
 
-    What is made here is decoded again to see that it holds the text, and never run.
+    Where one has no more than ``enough_bytes``, no smaller one is looked for. What is made here is decoded again to see
+    that it holds the text, and never run.
     """
+    best = text.encode("utf-8")
+    for packed in (_by_lzma, _by_brotli):
+        if len(best) <= enough_bytes:
+            break
+        best = min(best, packed(text) or best, key=len)
+    return best
+
+
+@lru_cache(maxsize=64)
+def _by_lzma(text: str) -> bytes | None:
     raw = text.encode("utf-8")
     chain = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": 3, "lp": 0, "pb": 0}]
     stream = lzma.compress(raw, lzma.FORMAT_RAW, filters=chain)
-    filters = "[dict(id=0x4000000000000001,lc=3,lp=0,pb=0)]"
-    made = [(f'import lzma,base64 as b\nexec(lzma.decompress(b.b85decode("{{}}"),3,filters={filters}))', stream)]
-    held = [unlzma(stream, lzma.FORMAT_RAW, filters=chain) == raw]
-    if brotli is not None:
-        smaller = brotli.compress(raw, mode=brotli.MODE_TEXT, quality=11, lgwin=24)
-        made.append(('import brotli,base64 as b\nexec(brotli.decompress(b.b85decode("{}")))', smaller))
-        held.append(unbrotli(smaller) == raw)
-    files = [stub.replace("{}", base64.b85encode(payload).decode()).encode() for stub, payload in made]
-    return min([raw, *(file for file, holds in zip(files, held, strict=True) if holds)], key=len)
+    decoder = "exec(lzma.decompress(b.b85decode({}),3,filters=[dict(id=0x4000000000000001,lc=3,lp=0,pb=0)]))"
+    holds = unlzma(stream, lzma.FORMAT_RAW, filters=chain) == raw
+    return _stub("lzma", decoder, stream) if holds else None
+
+
+@lru_cache(maxsize=64)
+def _by_brotli(text: str) -> bytes | None:
+    if brotli is None:
+        return None
+    raw = text.encode("utf-8")
+    stream = brotli.compress(raw, mode=brotli.MODE_TEXT, quality=11, lgwin=24)
+    return _stub("brotli", "exec(brotli.decompress(b.b85decode({})))", stream) if unbrotli(stream) == raw else None
+
+
+def _stub(module: str, decoder: str, stream: bytes) -> bytes:
+    payload = f'"{base64.b85encode(stream).decode()}"'
+    return f"import {module},base64 as b\n{decoder.replace('{}', payload)}".encode()

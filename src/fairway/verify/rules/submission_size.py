@@ -87,7 +87,7 @@ def _packed(submission: Submission, log: LogFacts, told: str) -> Finding:
     place = {"file": log.file, "line": log.lines.get("bytes_code"), "profile": "precedent"}
     if main is None or model is None or main.hidden or len(main.text) > SOURCE_LIMIT_BYTES:
         return review(f"over the cap as shipped, and its program cannot be packed here ({told})", **place)
-    packed = model + len(repacked(main.text))
+    packed = model + len(repacked(main.text, enough_bytes=int(cap - model)))
     if packed <= cap:
         return passed(f"{packed:,} bytes with the program packed, which is not how it is shipped ({told})", **place)
     message = f"{packed:,} bytes with the program packed as it stands; the log counts {number(log.bytes_code)} of code"
