@@ -22,14 +22,14 @@ Asked of anybody's submission, and listed in ``catalogue.SUBMISSION_RULES``:
 - ``program_compiles``, ``program_readable``, ``program_trains``, ``code_in_one_file``: what the program is.
 - ``imports_resolve``, ``commands_declared``, ``paths_inside``, ``no_network``, ``safe_loading``: its needs.
 - ``submission_json``, ``claim_coherent``: whether the claim can be read, and does not contradict itself.
-- ``claimed_score``, ``claimed_spread``, ``claimed_loss``: the claimed score against the logs.
-- ``claimed_bytes``, ``claimed_code_size``, ``claimed_times``, ``claimed_seeds``: the rest of the claim, likewise.
+- ``claimed_score``, ``claimed_spread``, ``claimed_loss``, ``claimed_times``, ``claimed_seeds``: the claim against logs.
+- ``claimed_bytes``, ``claimed_code_size``: the claim against logs and files.
 - ``readme_states_claim``, ``leaderboard_states_claim``: the claim against what else is said of it.
-- ``train_time``, ``eval_time``, ``log_hardware``: seconds and machines of the logs against the track.
-- ``byte_denominator``, ``validation_coverage``: bytes and tokens that a score implies.
-- ``log_sum``, ``log_source``, ``log_copies``, ``log_runs``: whether a log agrees with itself, the program and the others.
-- ``one_configuration``: whether all seeds ran the same settings.
 - ``submission_size``: code and model in four readings of the rule.
+- ``train_time``, ``eval_time``, ``log_hardware``: seconds and machine against the track.
+- ``byte_denominator``, ``validation_coverage``: by how many bytes a score was divided, and how much was scored.
+- ``log_sum``, ``log_source``: the sizes and the program that a log tells of.
+- ``log_copies``, ``log_runs``, ``one_configuration``: whether the logs are of as many runs of one program.
 - ``seeds_enough``, ``predecessor_beaten``: how many seeds, and whether they beat the record before.
 - ``pre_quant_ttt``, ``adapt_then_score``, ``slot``: whether something learns from targets before they are scored.
 - ``last_epoch_score``, ``rescore_two_pass``: whether a target is scored more than once.
