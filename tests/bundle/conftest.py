@@ -38,7 +38,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def bundle(name: str) -> Path:
         if name not in made:
-            folder = tmp_path_factory.mktemp(name)
+            folder = tmp_path_factory.mktemp(Path(name).stem)
             result = call_fairway("bundle", name, "-o", str(folder))
             assert result.returncode == 0, result.stderr
             made[name] = folder
