@@ -72,6 +72,7 @@ lock:  ## resolve the requirements again, hashes and no index address (torch-cpu
 	$(LOCK) pyproject.toml requirements/torch-needs.in --excludes requirements/excludes.txt --extra dev \
 	  -c requirements/base.txt -o requirements/dev.txt
 	$(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(LOCK) requirements/judge.in -c requirements/base.txt -o requirements/judge.txt
 	$(LOCK) requirements/torch-gpu.in -c requirements/base.txt -o requirements/gpu.txt \
 	  $$(sed -n 's/^\([A-Za-z0-9_.-]*\)==.*/--no-emit-package \1/p' requirements/base.txt | sort -u)
 

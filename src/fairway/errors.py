@@ -5,6 +5,7 @@
     ├── DataError        a shard, tokenizer or corpus that is damaged, missing or mixed up
     ├── GateError        a numerical gate that must stop the run (a zero Hessian, say)
     ├── ArtifactError    an artifact that cannot be read
+    │   └── MalformedError   ... and that no writer of ours made, for its digest holds
     └── RefereeError     an evaluation method that broke the order of scoring
 
 Each message says what, where, the value, and what would be right; the command line prints it as one line
@@ -30,6 +31,13 @@ class GateError(FairwayError):
 
 class ArtifactError(FairwayError):
     """An artifact is truncated, corrupted or not an artifact."""
+
+
+class MalformedError(ArtifactError):
+    """An artifact whose digest may hold and whose content our writer never makes.
+
+    The program that ships reads what it wrote itself, and checks the digest; whoever reads others' files needs more.
+    """
 
 
 class RefereeError(FairwayError):

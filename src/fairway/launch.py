@@ -8,7 +8,6 @@ A whole run takes no options, for the published scripts take none. Of the enviro
 A stage is told everything by options, and reads nothing of that from the environment.
 """
 
-import argparse
 import math
 import os
 import re
@@ -16,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from fairway.errors import FairwayError
 from fairway.main import (
@@ -131,25 +130,22 @@ def _launch_complain(line: str) -> None:
     sys.stderr.flush()
 
 
-class _LaunchParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise FairwayError(message)
-
-
 def _launch_arguments(arguments: Sequence[str]) -> dict[str, Any]:
-    parser = _LaunchParser(allow_abbrev=False, description="Without options: the whole run.")
-    parser.add_argument("--stage", choices=list(STAGE_FILES))
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("-o", "--output", type=Path)
-    for name in sorted({"events"}.union(*STAGE_FILES.values())):
-        parser.add_argument(f"--{name}", type=Path)
-    asked = parser.parse_args(arguments).__dict__
-    stage = asked["stage"]
-    wanted = {"stage", "seed", "output", "events", *STAGE_FILES[stage]} if stage else set()
-    if {name for name in asked if asked[name] is not None} != wanted:
-        options = " ".join(f"--{name}" for name in sorted(wanted)) or "no options"
-        raise FairwayError(f"{f'stage {stage}' if stage else 'the whole run'} takes {options}, no more and no less")
-    return asked
+    """Options by name: pairs of ``--name value``, each a file but ``stage`` and ``seed``."""
+    asked = dict(zip((word.lstrip("-") for word in arguments[::2]), arguments[1::2], strict=False))
+    if "o" in asked:
+        asked["output"] = asked.pop("o")
+    stage = asked.get("stage")
+    wanted = {"stage", "seed", "output", "events", *STAGE_FILES[stage]} if stage in STAGE_FILES else set()
+    if asked.keys() != wanted or len(arguments) != 2 * len(wanted):
+        options = " ".join(f"--{name}" for name in sorted(wanted))
+        raise FairwayError(
+            f"stage {stage} takes {options}, no more and no less"
+            if wanted
+            else f"the whole run takes no options, --stage is one of {', '.join(STAGE_FILES)}"
+        )
+    seed = _launch_number(int, asked.pop("seed", 0), "--seed must be a whole number")
+    return {**{name: Path(value) for name, value in asked.items()}, "stage": stage, "seed": seed}
 
 
 def _launch_whole(program: Program, given: dict[str, str]) -> None:

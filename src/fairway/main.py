@@ -19,7 +19,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fairway.data.batches import ContiguousBatches, PackedBatches
-from fairway.data.byte_counts import target_bytes
+from fairway.data.byte_counts import ByteTable, sidecar_targets
 from fairway.data.curriculum import short_documents_first
 from fairway.data.shards import load_tokens, split_files
 from fairway.data.windows import ShuffledBatches, StridedBatches
@@ -38,6 +38,7 @@ from fairway.runtime.ranks import Ranks, open_ranks
 from fairway.runtime.seeding import set_threads
 from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, write_bytes_atomic, write_text_atomic
 from fairway.score.evaluate import Score, evaluate
+from fairway.spec.data import HubCorpus
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
 from fairway.spec.quant import OwnText
@@ -212,7 +213,7 @@ def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: 
     """Weights and Hessians to integers, steps and kept tensors (safetensors)."""
     with open_stage(run, "rotate_gptq", events, alone=True) as stage:
         model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
-        gathered, _ = load_tensors(hessians)
+        gathered = load_tensors(hessians)
         save_quantized(quantized, rotate_gptq(model, gathered, run.recipe.quant, stage.log))
         stage.log.emit("done", seconds=stage.seconds)
 
@@ -221,7 +222,7 @@ def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -
     """Integers to the artifact, whose size the rule counts and this returns."""
     with open_stage(run, "compress", events, alone=True) as stage:
         extra = {"recipe_sha256": run.recipe_sha256, "seed": run.seed}
-        data = pack(load_quantized(quantized), run.recipe.quant, extra, stage.log)
+        data = pack(load_quantized(quantized), run.recipe.quant, extra)
         write_bytes_atomic(artifact, data)
         stage.log.emit(
             "done",
@@ -244,7 +245,7 @@ def evaluate_stage(
         stage.ranks.barrier()  # in a whole run, the first rank has written the artifact just now
         artifact_sha256 = sha256_file(artifact)
         model = restore_artifact(run, artifact, stage.ranks.device)
-        tokens_N, bytes_N = validation(val_folder, tokenizer)
+        tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         stage.log.emit("load", seconds=stage.seconds, artifact_sha256=artifact_sha256)
         spec = run.recipe.score
         looped = isinstance(run.recipe.model.loops, Loops)
@@ -289,7 +290,7 @@ def evaluate_float_stage(
     with open_stage(run, "float", events, alone=evaluates_alone(run.recipe)) as stage:
         stage.ranks.barrier()
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
-        tokens_N, bytes_N = validation(val_folder, tokenizer)
+        tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         score = evaluate(
             model,
             tokens_N,
@@ -332,10 +333,16 @@ def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
     return model.to(device)
 
 
-def validation(val_folder: Path, tokenizer: Path) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
-    """The validation stream, and the bytes that each of its positions counts as a target."""
+def validation(run: Run, val_folder: Path, tokenizer: Path) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
+    """The validation stream, and the bytes that each of its positions counts as a target.
+
+    The recipe's corpus settles what counts them: exports whose texts were rewritten bring sidecars.
+    """
     tokens_N = load_tokens(val_folder, "val")
-    return tokens_N, target_bytes(val_folder, tokens_N, tokenizer)
+    corpus = run.recipe.data.corpus
+    if isinstance(corpus, HubCorpus) and corpus.variant == "sp8192_caseops":
+        return tokens_N, sidecar_targets(val_folder, tokens_N)
+    return tokens_N, ByteTable.from_tokenizer(tokenizer).of_targets(tokens_N)
 
 
 def save_quantized(path: Path, model: QuantizedModel) -> None:
@@ -347,7 +354,7 @@ def save_quantized(path: Path, model: QuantizedModel) -> None:
 
 def load_quantized(path: Path) -> QuantizedModel:
     """What ``save_quantized`` wrote."""
-    tensors, _ = load_tensors(path)
+    tensors = load_tensors(path)
     groups: dict[str, dict[str, Tensor]] = {"symbols": {}, "steps": {}, "kept": {}}
     for key, tensor in tensors.items():
         group, _, name = key.partition("/")

@@ -17,6 +17,7 @@ from fairway.bundle.shrink import SOURCE_NAME
 from fairway.bundle.sizes import SIZES_FILE
 from fairway.recipes.load import load_recipe, write_resolved
 from fairway.recipes.locate import recipe_names
+from fairway.verify.twin import likeness
 from fairway.verify.unpack import unpack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +153,11 @@ def test_the_judge_unpacks_what_the_bundler_packs(bundled):
     assert unpack(code).text == packed(bundled("tiny"))
 
 
+def test_the_judge_sees_that_the_packed_program_names_its_readable_form(bundled):
+    source = (bundled("tiny") / "train_gpt_source.py").read_text(encoding="utf-8")
+    assert likeness(source, packed(bundled("tiny"))) == "named"
+
+
 def test_the_minifier_is_pinned_for_the_bytes_depend_on_it():
     assert f"python-minifier=={importlib.metadata.version('python-minifier')}" in (ROOT / "pyproject.toml").read_text(
         encoding="utf-8"
@@ -159,6 +165,6 @@ def test_the_minifier_is_pinned_for_the_bytes_depend_on_it():
 
 
 def test_a_readable_form_ends_with_its_call_and_names_no_place_of_the_machine(tiny):
-    text, _ = build_readable(tiny)
+    text = build_readable(tiny)
     assert text.endswith("    sys.exit(launch(PROGRAM, sys.argv[1:]))\n")
     assert str(ROOT) not in text and str(Path.home()) not in text

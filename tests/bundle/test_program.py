@@ -142,21 +142,21 @@ def test_two_processes_share_the_evaluation_where_the_recipe_says_so(bundled, ti
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
-        ({"FAIRWAY_SEED": "1"}, [], "environment variable FAIRWAY_SEED is not known; there are SEED, DATA_PATH,"),
-        ({"SEED": "first"}, [], "SEED must be a whole number, got 'first'"),
-        ({"SEED": "-1"}, [], "seed must be 0 or more, got -1"),
+        ({"FAIRWAY_SEED": "1"}, [], "environment variable FAIRWAY_SEED is not known"),
+        ({"SEED": "first"}, [], "SEED must be a whole number"),
+        ({"SEED": "-1"}, [], "seed must be 0 or more"),
         ({"MAX_WALLCLOCK_SECONDS": "5"}, [], "MAX_WALLCLOCK_SECONDS must be a number of seconds above 5.0"),
         ({"MAX_WALLCLOCK_SECONDS": "nan"}, [], "MAX_WALLCLOCK_SECONDS must be a number of seconds above 5.0"),
-        ({"RUN_ID": "../up"}, [], "RUN_ID must be a plain name, for a folder gets it, got '../up'"),
+        ({"RUN_ID": "../up"}, [], "RUN_ID must be a plain name"),
         ({}, [], "data/embedded_v384-"),
-        ({}, ["--seed", "1"], "the whole run takes no options, no more and no less"),
+        ({}, ["--seed", "1"], "the whole run takes no options"),
         (
             {},
             ["--stage", "compress", "--seed", "1"],
             "stage compress takes --events --output --quantized --seed --stage",
         ),
-        ({}, ["--stage", "train", "--steps", "9"], "unrecognized arguments: --steps 9"),
-        ({}, ["--stage", "fly"], "invalid choice: 'fly'"),
+        ({}, ["--stage", "train", "--steps", "9"], "stage train takes --data --events --output --seed --stage"),
+        ({}, ["--stage", "fly"], "the whole run takes no options"),
     ],
     ids=str,
 )

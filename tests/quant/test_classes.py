@@ -13,13 +13,16 @@ from fairway.data.batches import Batch
 from fairway.errors import ArtifactError
 from fairway.quant.artifact import read_artifact
 from fairway.quant.classes import classed, unclassed
-from fairway.quant.codecs import compress
+from fairway.quant.codecs import range_encoded
 from fairway.quant.describe import describe
 from fairway.quant.hessian import collect
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
 from fairway.quant.streams import raw_streams
 from fairway.runtime.ranks import Ranks
+from fairway.spec.quant import Grid, QuantSpec
 
+GRID = Grid(bits=6, clip_sigmas=12.0)
+PLAIN = QuantSpec(attention=GRID, mlp=GRID, embedding=GRID, codec="classes")
 SHAPES = [(40, 60), (16, 24)]
 
 
@@ -34,7 +37,7 @@ def symbols(spread: torch.Tensor, seed: int = 0) -> bytes:
 def test_what_was_packed_comes_back(seed, spread):
     raw = b"".join(symbols(torch.full(shape, spread), seed) for shape in SHAPES)
     payload = classed(raw, SHAPES)
-    assert unclassed(payload, SHAPES) == raw
+    assert unclassed(PLAIN, payload, SHAPES) == raw
     assert classed(raw, SHAPES) == payload
 
 
@@ -46,16 +49,16 @@ def test_lines_of_different_spread_are_packed_near_the_entropy_of_each(axis):
     raw = symbols(spread)
     payload = classed(raw, [(rows, columns)])
     assert payload[0] == axis
-    order_0 = len(compress("range", raw, value_bytes=1)[1])
+    order_0 = len(range_encoded(raw, 1))
     # a Gaussian symbol of that spread has log2(spread sqrt(2 pi e)) bits, if the grid is not coarse or clamped
     bound = float((spread * math.sqrt(2 * math.pi * math.e)).log2().sum()) / 8
     assert 0.97 * bound < len(payload) < 0.35 * order_0 + 0.65 * bound
-    assert unclassed(payload, [(rows, columns)]) == raw
+    assert unclassed(PLAIN, payload, [(rows, columns)]) == raw
 
 
 def test_a_symbol_that_a_line_never_had_costs_no_more_than_the_line_says():
     raw = symbols(torch.ones(8, 8)) + bytes([31]) + bytes(63)
-    assert unclassed(classed(raw, [(8, 8), (8, 8)]), [(8, 8), (8, 8)]) == raw
+    assert unclassed(PLAIN, classed(raw, [(8, 8), (8, 8)]), [(8, 8), (8, 8)]) == raw
 
 
 @settings(deadline=None, max_examples=60)
@@ -69,7 +72,7 @@ def test_damage_is_refused_or_read_but_never_anything_else(seed):
         if payload:
             payload[draw.randrange(min(len(payload), draw.choice([12, 4000])))] ^= 1 << draw.randrange(8)
     try:
-        assert len(unclassed(bytes(payload), SHAPES)) == len(raw)
+        assert len(unclassed(PLAIN, bytes(payload), SHAPES)) == len(raw)
     except ArtifactError as error:
         assert "\n" not in str(error)
 

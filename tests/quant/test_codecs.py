@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fairway.errors import ArtifactError
 from fairway.quant.codecs import STORED_CODECS as EVERY_CODEC
 from fairway.quant.codecs import compress, decompress
+from fairway.spec.quant import Grid, QuantSpec
 
 STORED_CODECS = EVERY_CODEC[:4]
 ANY_BYTES = st.one_of(
@@ -27,6 +28,12 @@ def gaussian_symbols(count: int, sigma: float, seed: int = 0) -> bytes:
     return np.clip(np.rint(np.random.default_rng(seed).normal(0, sigma, count)), -31, 31).astype(np.int8).tobytes()
 
 
+def by(codec: str) -> QuantSpec:
+    """A recipe's quantization that packs by one codec."""
+    grid = Grid(bits=6, clip_sigmas=12.85)
+    return QuantSpec(attention=grid, mlp=grid, embedding=grid, codec=codec)
+
+
 def entropy_bytes(raw: bytes) -> float:
     counts = np.bincount(np.frombuffer(raw, np.uint8))
     shares = counts[counts > 0] / counts.sum()
@@ -39,43 +46,43 @@ def entropy_bytes(raw: bytes) -> float:
 @given(raw=ANY_BYTES)
 def test_what_was_compressed_comes_back(codec, value_bytes, raw):
     raw = raw[: len(raw) // value_bytes * value_bytes]
-    stored, payload = compress(codec, raw, value_bytes=value_bytes)
+    stored, payload = compress(by(codec), raw, value_bytes=value_bytes)
     assert stored in STORED_CODECS if codec == "smallest" else stored == codec
-    assert decompress(stored, payload, raw_size=len(raw), value_bytes=value_bytes) == raw
-    assert compress(codec, raw, value_bytes=value_bytes) == (stored, payload)
+    assert decompress(by(codec), stored, payload, raw_size=len(raw), value_bytes=value_bytes) == raw
+    assert compress(by(codec), raw, value_bytes=value_bytes) == (stored, payload)
 
 
 def test_all_256_symbols_and_skewed_counts_come_back_from_range_coding():
     raw = bytes(range(256)) + bytes([7]) * 200_000 + bytes(range(256)) * 3
     for value_bytes in (1, 2):
-        _, payload = compress("range", raw, value_bytes=value_bytes)
-        assert decompress("range", payload, raw_size=len(raw), value_bytes=value_bytes) == raw
+        _, payload = compress(by("range"), raw, value_bytes=value_bytes)
+        assert decompress(by("range"), "range", payload, raw_size=len(raw), value_bytes=value_bytes) == raw
 
 
 @pytest.mark.parametrize("count", [5_000, 60_000, 1_000_000])
 def test_range_coding_takes_the_entropy_and_less_than_a_byte_and_a_half_a_symbol_of_table(count):
     raw = gaussian_symbols(count, 2.6)
-    _, payload = compress("range", raw, value_bytes=1)
+    _, payload = compress(by("range"), raw, value_bytes=1)
     table = 1.5 * len(set(raw))
     assert entropy_bytes(raw) <= len(payload) <= 1.0005 * entropy_bytes(raw) + table + 16
 
 
 def test_smallest_is_the_smallest():
     for raw in (gaussian_symbols(20_000, 2.6), b"ab" * 5000, gaussian_symbols(300, 9.0) * 30):
-        sizes = [len(compress(codec, raw, value_bytes=1)[1]) for codec in STORED_CODECS]
-        assert len(compress("smallest", raw, value_bytes=1)[1]) == min(sizes)
+        sizes = [len(compress(by(codec), raw, value_bytes=1)[1]) for codec in ("range", "brotli")]
+        assert len(compress(by("smallest"), raw, value_bytes=1)[1]) == min(sizes)
 
 
 def test_noise_is_stored_with_a_byte_on_top():
     raw = random.Random(0).randbytes(4096)
-    assert len(compress("range", raw, value_bytes=1)[1]) == len(raw) + 1
+    assert len(compress(by("range"), raw, value_bytes=1)[1]) == len(raw) + 1
 
 
 def test_byte_planes_make_steps_of_rows_smaller_with_every_codec():
     scales = np.repeat([2e-3, 4e-3, 2e-2], 700)
     halves = (scales * np.exp(np.random.default_rng(0).normal(0, 0.2, 2100))).astype("<f2").tobytes()
     for codec in STORED_CODECS:
-        assert len(compress(codec, halves, value_bytes=2)[1]) < len(compress(codec, halves, value_bytes=1)[1])
+        assert len(compress(by(codec), halves, value_bytes=2)[1]) < len(compress(by(codec), halves, value_bytes=1)[1])
 
 
 @pytest.mark.parametrize("codec", STORED_CODECS)
@@ -85,12 +92,12 @@ def test_byte_planes_make_steps_of_rows_smaller_with_every_codec():
 def test_damaged_payloads_are_refused_or_give_as_many_bytes_as_expected(codec, value_bytes, seed, cut, flips, tail):
     draw = random.Random(seed)
     raw = gaussian_symbols(draw.choice([2, 64, 1000]), 2.0, seed)
-    payload = bytearray(compress(codec, raw, value_bytes=value_bytes)[1])
+    payload = bytearray(compress(by(codec), raw, value_bytes=value_bytes)[1])
     del payload[len(payload) - min(cut, len(payload)) :]
     for _ in range(flips if payload else 0):
         payload[draw.randrange(len(payload))] ^= 1 << draw.randrange(8)
     try:
-        back = decompress(codec, bytes(payload) + tail, raw_size=len(raw), value_bytes=value_bytes)
+        back = decompress(by(codec), codec, bytes(payload) + tail, raw_size=len(raw), value_bytes=value_bytes)
     except ArtifactError:
         return
     assert len(back) == len(raw)
@@ -101,7 +108,7 @@ def test_damaged_payloads_are_refused_or_give_as_many_bytes_as_expected(codec, v
 @given(payload=st.binary(max_size=60), raw_size=st.integers(0, 1000))
 def test_noise_is_refused_or_gives_as_many_bytes_as_expected(codec, payload, raw_size):
     try:
-        back = decompress(codec, payload, raw_size=2 * raw_size, value_bytes=2)
+        back = decompress(by(codec), codec, payload, raw_size=2 * raw_size, value_bytes=2)
     except ArtifactError:
         return
     assert len(back) == 2 * raw_size
@@ -119,7 +126,7 @@ def test_bombs_are_refused_before_they_go_off():
         assert len(bomb) < 100_000
         tracemalloc.start()
         with pytest.raises(ArtifactError, match=codec):
-            decompress(codec, bomb, raw_size=1000, value_bytes=1)
+            decompress(by(codec), codec, bomb, raw_size=1000, value_bytes=1)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 1_000_000
@@ -127,13 +134,20 @@ def test_bombs_are_refused_before_they_go_off():
 
 def test_a_zstd_frame_that_names_its_own_size_is_refused():
     with pytest.raises(ArtifactError, match="names its own size"):
-        decompress("zstd", zstandard.compress(bytes(100)), raw_size=100, value_bytes=1)
+        decompress(by("zstd"), "zstd", zstandard.compress(bytes(100)), raw_size=100, value_bytes=1)
 
 
 def test_other_sizes_than_expected_are_refused():
     raw = gaussian_symbols(1000, 2.0)
     for codec in STORED_CODECS:
-        payload = compress(codec, raw, value_bytes=1)[1]
+        payload = compress(by(codec), raw, value_bytes=1)[1]
         for wrong in (0, 1, 2000):
             with pytest.raises(ArtifactError):
-                decompress(codec, payload, raw_size=wrong, value_bytes=1)
+                decompress(by(codec), codec, payload, raw_size=wrong, value_bytes=1)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lzma"])
+def test_a_stream_by_a_codec_that_the_recipe_does_not_name_is_refused(codec):
+    payload = compress(by(codec), bytes(100), value_bytes=1)[1]
+    with pytest.raises(ArtifactError, match=f"the recipe packs by smallest, a stream is packed by {codec}"):
+        decompress(by("smallest"), codec, payload, raw_size=100, value_bytes=1)

@@ -8,7 +8,6 @@ from fairway.errors import ArtifactError
 from fairway.quant.describe import describe
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack
-from fairway.runtime.events import EventLog, read_events
 
 
 @pytest.fixture
@@ -60,16 +59,6 @@ def test_a_model_of_zeros_has_rows_too(quant_spec):
     rows = describe(data)
     assert sum(row.size_bytes for row in rows) == len(data)
     assert all(math.isfinite(row.efficiency) and row.entropy_bytes >= 0 for row in rows)
-
-
-def test_packing_emits_the_rows_as_events(quantized, quant_spec, tmp_path):
-    with EventLog(tmp_path / "log.jsonl", stage="compress") as log:
-        data = pack(quantized, quant_spec, {}, log)
-    entries = [entry for entry in read_events(tmp_path / "log.jsonl") if entry["event"] == "tensor"]
-    fields = ("name", "role", "bits", "count", "size_bytes", "entropy_bytes")
-    assert [tuple(entry[f] for f in fields) for entry in entries] == [
-        tuple(getattr(row, f) for f in fields) for row in describe(data)
-    ]
 
 
 def test_what_is_no_artifact_is_refused():

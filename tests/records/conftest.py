@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from fairway.quant.packing import QuantizedModel
+from fairway.quant.pipeline import pack
 from fairway.recipes.load import Resolved, digest, leaves, plain, write_resolved
 from fairway.records.submission import Byline
 from fairway.spec.data import DataSpec
@@ -201,7 +204,7 @@ def write_seed(world: World, seed: int, recipe_sha256: str) -> None:
     dice = random.Random(seed)
     folder = world.seed_folder(seed)
     folder.mkdir()
-    artifact = dice.randbytes(300_000 + dice.randrange(4000))
+    artifact = packed(seed)
     (folder / "artifact.bin").write_bytes(artifact)
     artifact_sha256 = hashlib.sha256(artifact).hexdigest()
 
@@ -239,7 +242,6 @@ def write_seed(world: World, seed: int, recipe_sha256: str) -> None:
     write(
         "compress",
         1.25,
-        *sizes(dice, len(artifact)),
         {
             "event": "done",
             "artifact_bytes": len(artifact),
@@ -346,23 +348,19 @@ def rounding(dice: random.Random) -> list[dict[str, Any]]:
     return events
 
 
-def sizes(dice: random.Random, artifact_bytes: int) -> list[dict[str, Any]]:
-    counts = {name: math.prod(PARTS[name.rpartition(".")[2]]) for name in matrix_names()}
-    counts |= {"embedding": 512 * 128, "attn_scale": 768, "mlp_scale": 768, "resid_mix": 1536, "q_gain": 24}
-    weights = {name: count * BITS.get(role_of(name), 6) for name, count in counts.items()}
-    share = 0.997 * artifact_bytes / sum(weights.values())
-    return [
-        {
-            "event": "tensor",
-            "name": name,
-            "role": role_of(name),
-            "bits": BITS.get(role_of(name), 6),
-            "count": counts[name],
-            "size_bytes": int(weights[name] * share),
-            "entropy_bytes": weights[name] * share * (0.985 - 0.01 * dice.random()),
-        }
-        for name in counts
-    ]
+def packed(seed: int) -> bytes:
+    """An artifact of random weights."""
+    source = torch.Generator().manual_seed(seed)
+    shapes = {name: PARTS[name.rpartition(".")[2]] for name in matrix_names()} | {"embedding": (512, 128)}
+    symbols, steps = {}, {}
+    for name, shape in shapes.items():
+        largest = 2 ** (BITS.get(role_of(name), 6) - 1) - 1
+        values = torch.randn(shape, generator=source) * 0.045 * largest
+        symbols[name] = values.round().clamp(-largest, largest).to(torch.int8)
+        steps[name] = (0.01 + 0.01 * torch.rand(shape[0], generator=source)).half()
+    counts = {"attn_scale": (6, 128), "mlp_scale": (6, 128), "resid_mix": (6, 2, 128), "q_gain": (6, 4)}
+    kept = {name: torch.randn(shape, generator=source).half() for name, shape in counts.items()}
+    return pack(QuantizedModel(symbols, steps, kept), small_recipe((seed,)).quant, {"seed": seed})
 
 
 def ledger(dice: random.Random, lengths: list[int], artifact_sha256: str) -> tuple[list[dict[str, Any]], float, int]:

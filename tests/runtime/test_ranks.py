@@ -39,7 +39,7 @@ def test_a_lone_process_is_the_first_of_one_and_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("variables", "complaint"),
     [
-        ({"WORLD_SIZE": "2", "RANK": "0"}, "LOCAL_RANK is not"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "LOCAL_RANK must be a whole number as torchrun sets it, got ''"),
         ({"WORLD_SIZE": "2", "RANK": "x", "LOCAL_RANK": "0"}, "RANK must be a whole number as torchrun sets it"),
         ({"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0"}, r"RANK must be below WORLD_SIZE \(2\), got 2"),
     ],

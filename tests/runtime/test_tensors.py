@@ -10,7 +10,14 @@ import torch
 
 import fairway.runtime.tensors as tensors_module
 from fairway.errors import DataError
-from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, write_bytes_atomic, write_text_atomic
+from fairway.runtime.tensors import (
+    load_metadata,
+    load_tensors,
+    save_tensors,
+    sha256_file,
+    write_bytes_atomic,
+    write_text_atomic,
+)
 
 
 def test_tensors_and_metadata_come_back_as_they_were_even_when_they_share_storage(tmp_path: Path) -> None:
@@ -27,7 +34,7 @@ def test_tensors_and_metadata_come_back_as_they_were_even_when_they_share_storag
     }
     path = tmp_path / "new" / "model.safetensors"
     save_tensors(path, tensors, {"seed": "3", "a": "ü"})
-    loaded, metadata = load_tensors(path)
+    loaded, metadata = load_tensors(path), load_metadata(path)
     assert metadata == {"seed": "3", "a": "ü"}
     assert loaded.keys() == tensors.keys()
     for name, tensor in tensors.items():

@@ -46,7 +46,7 @@ def test_a_broken_off_ledger_does_not_get_its_name(tmp_path: Path) -> None:
 
 def test_a_ledger_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="ledger cannot be written"), Ledger(tmp_path / "file" / "ledger.jsonl"):
+    with pytest.raises(DataError, match="cannot be written"), Ledger(tmp_path / "file" / "ledger.jsonl"):
         pass
 
 

@@ -34,7 +34,7 @@ class Ended:
 def ended(folder: Path, mode: str, rank: int) -> Ended:
     end = folder / f"{mode}-rank{rank}"
     return Ended(
-        load_tensors(end.with_suffix(".safetensors"))[0],
+        load_tensors(end.with_suffix(".safetensors")),
         *json.loads(end.with_suffix(".json").read_text()),
         read_events(end.with_suffix(".jsonl")),
     )

@@ -1,10 +1,11 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import special, stats
 
-from fairway.verify.statistics import mean, sample_std, welch
+from fairway.verify.statistics import mean, sample_std, student_below, welch
 
 
 def test_the_published_p_value_of_a_merged_record_is_reproduced():
@@ -32,3 +33,19 @@ def test_one_seed_has_no_spread_and_cannot_be_tested():
     assert sample_std([1.0]) is None
     with pytest.raises(ValueError, match="two values a side"):
         welch([1.0], [1.1, 1.2], margin=0.0)
+
+
+@given(st.floats(-80, 80), st.floats(1.0, 1e4))
+def test_students_distribution_is_that_of_a_library(t, degrees):
+    assert student_below(t, degrees) == pytest.approx(float(special.stdtr(degrees, t)), rel=1e-9, abs=1e-250)
+
+
+@given(
+    st.lists(st.floats(1.0, 1.1), min_size=2, max_size=6, unique=True),
+    st.lists(st.floats(1.0, 1.1), min_size=2, max_size=6, unique=True),
+)
+def test_the_test_is_welchs_of_a_library(new, old):
+    assume(sample_std(new) > 1e-6 and sample_std(old) > 1e-6)
+    ours = welch(new, old, margin=0.0)
+    theirs = stats.ttest_ind(new, old, equal_var=False, alternative="less")
+    assert (ours.t, ours.p) == pytest.approx((float(theirs.statistic), float(theirs.pvalue)), rel=1e-6)

@@ -8,6 +8,9 @@
 - ``emit``: one text from many sections, with the recipe as a literal.
 - ``shrink``: the text minified, compressed, and wrapped so that it unpacks itself.
 - ``optimise``: what a compiler would do and a reader would not like, in the minified form alone.
+- ``terse``: without promises that the code alone can break, and with short messages.
+- ``inline``: functions and locals that are used once, taken in.
+- ``letters``: names of variables, chosen for the compressor.
 - ``names``: short names for what is the program's own.
 - ``build``: all of that, from a resolved recipe to two files.
 - ``compare``: package and bundle side by side, to the last bit.

@@ -47,6 +47,7 @@ def positional(tree: ast.Module) -> None:
         _to_positions(own)
     for kind in calls.classes():
         _fields_to_positions(kind)
+    _bare_decorators(tree)
     _forget_parameter_names(tree)
 
 
@@ -54,7 +55,7 @@ def positional(tree: ast.Module) -> None:
 
 
 def _put_constants(tree: ast.Module, recipe: Recipe) -> None:
-    body = [node for node in tree.body if not _is_recipe(node)]
+    body = [node for node in tree.body if not is_recipe(node)]
     program = ast.Module(body, [])
     knowledge = Knowledge([program], recipe, replaced_fields([program]))
     _refine(knowledge, tree, Calls(tree))
@@ -78,7 +79,8 @@ def _put_constants(tree: ast.Module, recipe: Recipe) -> None:
     _Replace(found).visit(tree)
 
 
-def _is_recipe(node: ast.stmt) -> bool:
+def is_recipe(node: ast.stmt) -> bool:
+    """Whether a statement is the recipe's literal."""
     return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == _RECIPE
 
 
@@ -280,10 +282,14 @@ class Calls:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 called.add(id(node.func))
+                if isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+                    called.update(map(id, ast.walk(node.args[1])))  # who asks for a class makes none
                 if isinstance(node.func, ast.Name):
                     by_name.setdefault(node.func.id, []).append(node)
                 elif isinstance(node.func, ast.Attribute):
                     by_attribute.setdefault(node.func.attr, []).append(node)
+            elif isinstance(node, ast.MatchClass) and not node.patterns:
+                called.add(id(node.cls))
         supers: dict[str, list[ast.Call]] = {}
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and len(node.bases) == 1 and isinstance(node.bases[0], ast.Name):
@@ -671,6 +677,16 @@ def _to_positions(own: Own) -> None:
         call.args, call.keywords = values, []
 
 
+def _bare_decorators(tree: ast.Module) -> None:
+    """``@dataclass`` for ``@dataclass()``."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            node.decorator_list = [
+                each.func if isinstance(each, ast.Call) and not each.args and not each.keywords else each
+                for each in node.decorator_list
+            ]
+
+
 def _fields_to_positions(kind: Kind) -> None:
     fields = kind.fields()
     names = [each.target.id for each in fields if isinstance(each.target, ast.Name)]
@@ -737,3 +753,7 @@ def _forget_parameter_names(tree: ast.Module) -> None:
                 free += 1
             arguments.posonlyargs = [*arguments.posonlyargs, *arguments.args[:free]]
             arguments.args = arguments.args[free:]
+    keywords = {each.arg for each in ast.walk(tree) if isinstance(each, ast.keyword)}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Lambda) and not keywords & {arg.arg for arg in each.args.args}:
+            each.args.posonlyargs, each.args.args = [*each.args.posonlyargs, *each.args.args], []

@@ -3,6 +3,7 @@
 - ``__main__``: the list of verbs, and what a failure prints and returns.
 - ``console``: lines for a log, progress for a terminal.
 - ``verdicts``: a verdict on the screen.
+- ``parallel``: many folders at once.
 - ``runs``: a resolved recipe and a seed to a Run.
 - ``bundle``: the one file that ships.
 - ``fetch``, ``train``, ``calibrate``, ``rotate_gptq``, ``compress``, ``evaluate``: the stages of the pipeline.

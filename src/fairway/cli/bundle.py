@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fairway.bundle.build import build
+from fairway.bundle.build import build, prove
 from fairway.bundle.compare import compare
 from fairway.bundle.sizes import SIZES_FILE, size_table
 from fairway.errors import FairwayError
@@ -26,12 +26,17 @@ def command(
         Path | None,
         typer.Option("--compare", help="Run package and bundle on this dataset and compare what comes out."),
     ] = None,
+    prove_in: Annotated[
+        Path | None,
+        typer.Option("--prove", help="Derive this folder's train_gpt.py from its train_gpt_source.py again."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="With --compare: the seed; the recipe's first if absent.")] = None,
     sizes: Annotated[bool, typer.Option("--sizes", help=f"Write {SIZES_FILE}: bytes for every recipe.")] = False,
 ) -> None:
     """Write train_gpt.py (self-extracting) and train_gpt_source.py (readable), one program for one recipe."""
-    if sizes == (recipe is not None) or (recipe is not None and (output is None) == (compare_on is None)):
-        raise FairwayError("bundle takes a recipe with -o FOLDER or --compare DATA, or --sizes alone")
+    aims = sum(aim is not None for aim in (output, compare_on, prove_in))
+    if sizes == (recipe is not None) or aims != (recipe is not None):
+        raise FairwayError("bundle takes a recipe with -o FOLDER, --compare DATA or --prove FOLDER, or --sizes alone")
     if recipe is None:
         write_text_atomic(SIZES_FILE, size_table(recipe_names()))
         return
@@ -41,6 +46,10 @@ def command(
         write_bytes_atomic(output / "train_gpt.py", made.packed)
         write_text_atomic(output / "train_gpt_source.py", made.readable)
         sys.stdout.write(f"{output / 'train_gpt.py'}: {len(made.packed):,} bytes\n")
+    elif prove_in is not None:
+        readable = (prove_in / "train_gpt_source.py").read_text(encoding="utf-8")
+        prove(resolved, readable, (prove_in / "train_gpt.py").read_bytes())
+        sys.stdout.write(f"{prove_in / 'train_gpt.py'}: derived from train_gpt_source.py, byte for byte\n")
     elif compare_on is not None:
         _compare(resolved, compare_on, resolved.recipe.seeds[0] if seed is None else seed)
 

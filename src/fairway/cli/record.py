@@ -1,7 +1,9 @@
 """``fairway record``: the records folder, assembled from a recipe's runs and judged."""
 
+import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +14,7 @@ from fairway.cli.console import echo
 from fairway.cli.verdicts import show
 from fairway.errors import FairwayError
 from fairway.recipes.load import read_resolved
+from fairway.recipes.locate import dataset_name
 from fairway.records.assemble import assemble
 from fairway.records.checkout import put_into
 from fairway.records.pull_request import pull_request
@@ -25,14 +28,20 @@ from fairway.verify.run import LEADERBOARD, judge
 from fairway.verify.strict_json import parse
 from fairway.verify.tracks import Track, find_track, load_track
 
+_RECORD = re.compile(r"(\d{4}-\d\d-\d\d)_(.+)")
+
 
 def command(
-    recipe: Annotated[Path, typer.Argument(help="The resolved recipe that ran.", metavar="RECIPE.json")],
-    results: Annotated[Path, typer.Option(help="Folder of its runs.")],
-    data: Annotated[Path, typer.Option(help="The dataset that they ran on.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the track that takes the record.")],
+    recipe: Annotated[str, typer.Argument(help="What ran: a recipe's name, or its resolved recipe.json.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The record's folder (YYYY-MM-DD_slug), or the track's that takes it."),
+    ],
     author: Annotated[str, typer.Option(help="Who submits.")],
     github_id: Annotated[str, typer.Option(help="Under which account.")],
+    results: Annotated[Path | None, typer.Option(help="Folder of its runs; that of recipe.json if absent.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The dataset they ran on; the workflow's if absent.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="42,1337,...: an error unless the recipe names just these.")] = None,
     date: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today (UTC) if absent.")] = None,
     slug: Annotated[str | None, typer.Option(help="Second half of the folder's name; the recipe's if absent.")] = None,
     predecessor: Annotated[str | None, typer.Option(help="Folder of the record that this one beats.")] = None,
@@ -41,8 +50,15 @@ def command(
     accept: Annotated[bool, typer.Option("--accept", help="If nothing fails, add it to the leaderboard.")] = False,
 ) -> None:
     """Assemble the records folder, judge it, and print where it lies (the last line of standard output)."""
-    resolved = read_resolved(recipe).recipe
+    what_ran = Path(recipe) if recipe.endswith(".json") else Path("results", recipe, "recipe.json")
+    resolved = read_resolved(what_ran).recipe
+    if seeds is not None:
+        _same_seeds(seeds, resolved.seeds)
     track_file = find_track(resolved.track, [Path.cwd(), Path(__file__)])
+    if named := _RECORD.fullmatch(output.name):
+        if date is not None or slug is not None:
+            raise FairwayError(f"-o {output} names date and slug already; leave --date and --slug out")
+        output, date, slug = output.parent, named[1], named[2]
     byline = Byline(
         author=author,
         github_id=github_id,
@@ -51,9 +67,9 @@ def command(
         predecessor=predecessor,
     )
     place = assemble(
-        recipe,
-        results,
-        data,
+        what_ran,
+        results or what_ran.parent,
+        data or Path("data", dataset_name(resolved.data)),
         tomllib.loads(track_file.read_text(encoding="utf-8")),
         output,
         date=date or datetime.now(UTC).date().isoformat(),
@@ -85,6 +101,17 @@ def command(
         )
         append(output.parent / LEADERBOARD, row)
     sys.stdout.write(f"{place}\n")
+
+
+def _same_seeds(asked: str, named: Sequence[int]) -> None:
+    """A record holds every seed that its recipe names: to leave one out afterwards would be to choose by outcome."""
+    if not re.fullmatch(r"\d+(,\d+)*", asked):
+        raise FairwayError(f"--seeds takes whole numbers with commas between them, got {asked!r}")
+    if sorted(map(int, asked.split(","))) != sorted(named):
+        raise FairwayError(
+            f"--seeds {asked}: the recipe names {','.join(map(str, named))}, and a record holds all of them;"
+            " other seeds are another recipe (seeds = [...])"
+        )
 
 
 def _pull_request(place: Path, track: Track, verdict: Verdict) -> str:

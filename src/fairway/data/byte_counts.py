@@ -122,6 +122,11 @@ def target_bytes(folder: Path, tokens_N: Int[Tensor, " N"], tokenizer: Path) -> 
     """
     if not has_sidecars(folder):
         return ByteTable.from_tokenizer(tokenizer).of_targets(tokens_N)
+    return sidecar_targets(folder, tokens_N)
+
+
+def sidecar_targets(folder: Path, tokens_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+    """``sidecar_bytes`` of a stream that was read from the same folder; position 0 is no target and has 0."""
     bytes_N = sidecar_bytes(folder)
     if len(bytes_N) != len(tokens_N):
         raise DataError(f"{folder}: byte sidecars count {len(bytes_N)} tokens, the shards have {len(tokens_N)}")

@@ -21,9 +21,8 @@ def document_lengths(tokens_N: Int[Tensor, " N"], bos: int = BOS) -> list[int]:
     ``DataError`` if the stream does not begin with a document.
     """
     starts = document_starts(tokens_N, bos)
-    if len(tokens_N) == 0 or len(starts) == 0 or int(starts[0]) != 0:
-        first = int(tokens_N[0]) if len(tokens_N) else None
-        raise DataError(f"a stream of documents begins with BOS (id {bos}), this one with {first}")
+    if len(starts) == 0 or int(starts[0]) != 0:
+        raise DataError(f"a stream of documents begins with BOS (id {bos}), this one with {tokens_N[:1].tolist()}")
     end = torch.tensor([len(tokens_N)], device=tokens_N.device)
     lengths: list[int] = torch.diff(starts, append=end).tolist()
     return lengths

@@ -31,12 +31,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeGuard
 
-from fairway.errors import ArtifactError
+from fairway.errors import ArtifactError, MalformedError
 from fairway.quant.codecs import STORED_CODECS, StoredCodec
 from fairway.quant.packing import StoredTensor, raw_sizes
 from fairway.quant.plan import KEPT_BITS
 from fairway.spec.quant import Hadamard, NoRotation
-from fairway.spec.roles import Role, role_of
+from fairway.spec.roles import Role, is_named, role_of
 
 ARTIFACT_MAGIC = b"FAIRWAY\0"
 ARTIFACT_VERSION = 1
@@ -106,7 +106,9 @@ def read_artifact(data: bytes) -> Artifact:
         _artifact_refuse(f"version must be {ARTIFACT_VERSION}, got {version}")
     body, digest = data[:-_ARTIFACT_DIGEST_BYTES], data[-_ARTIFACT_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
-        _artifact_refuse("SHA-256 of its content differs from the one at its end; it is truncated or damaged")
+        raise ArtifactError(
+            "artifact SHA-256 of its content differs from the one at its end; it is truncated or damaged"
+        )
     start = _ARTIFACT_PREFIX.size
     header = _artifact_header(body[start : start + stored_size], stored_size, text_size)
     tensors = _artifact_tensors(header["tensors"])
@@ -115,7 +117,7 @@ def read_artifact(data: bytes) -> Artifact:
 
 
 def _artifact_refuse(reason: str) -> NoReturn:
-    raise ArtifactError(f"artifact {reason}")
+    raise MalformedError(f"artifact {reason}")
 
 
 def _artifact_header(stored: bytes, stored_size: int, text_size: int) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def _artifact_header(stored: bytes, stored_size: int, text_size: int) -> dict[st
         # RecursionError: brackets within brackets, thousands of them
         header = json.loads(text.decode(), parse_constant=_artifact_no_constant)
     except (zlib.error, ValueError, RecursionError) as error:
-        raise ArtifactError(f"artifact header is not deflated JSON: {str(error)[:200]}") from error
+        raise MalformedError(f"artifact header is not deflated JSON: {str(error)[:200]}") from error
     fields = _artifact_object(header, {"extra", "rotation", "streams", "tensors"}, "header")
     if not isinstance(fields["extra"], dict):
         _artifact_refuse("header's extra must be an object")
@@ -171,13 +173,11 @@ def _artifact_tensors(listed: object) -> tuple[StoredTensor, ...]:
 def _artifact_tensor(entry: object) -> StoredTensor:
     fields = _artifact_object(entry, {"name", "shape", "role", "bits", "stream"}, "tensor")
     name, shape, bits = fields["name"], fields["shape"], fields["bits"]
-    try:
-        role = role_of(name) if isinstance(name, str) else None
-    except ValueError:
-        role = None
     stream = Role.CONTROL.value if bits == KEPT_BITS else fields["role"]
-    if role is None or fields["role"] != role.value or fields["stream"] != stream:
+    named = isinstance(name, str) and is_named(name) and fields["role"] == role_of(name).value
+    if not named or fields["stream"] != stream:
         _artifact_refuse(f"tensor {str(name)[:80]!r} must have the role and the stream that its name says")
+    role = role_of(name)
     if not isinstance(shape, list) or not 1 <= len(shape) <= _ARTIFACT_AXES_CAP:
         _artifact_refuse(f"tensor {name} must have 1..{_ARTIFACT_AXES_CAP} axes")
     if not all(_artifact_is_count(axis, _ARTIFACT_VALUES_CAP) and axis > 0 for axis in shape):

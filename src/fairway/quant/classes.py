@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from fairway.errors import ArtifactError
-from fairway.quant.codecs import compress, decompress
+from fairway.errors import MalformedError
+from fairway.quant.codecs import decompress, range_encoded
 from fairway.quant.packing import StoredTensor
+from fairway.spec.quant import QuantSpec
 
 _CLASSES_COUNTS = (2, 4, 8)
 _CLASSES_ROUNDS = 4
@@ -49,33 +50,33 @@ def classed(raw: bytes, shapes: Sequence[tuple[int, int]]) -> bytes:
     class_N = _classes_spread(class_L, shapes, axis)
     kinds = int(class_L.max()) + 1
     pieces = [class_L.numpy().tobytes(), *(symbols_N[class_N == kind].numpy().tobytes() for kind in range(kinds))]
-    parts = [compress("range", piece, value_bytes=1)[1] for piece in pieces]
+    parts = [range_encoded(piece, 1) for piece in pieces]
     head = struct.pack(f"<BB{len(parts)}I", axis, kinds, *map(len, parts))
     return b"".join([head, *parts])
 
 
-def unclassed(payload: bytes, shapes: Sequence[tuple[int, int]]) -> bytes:
+def unclassed(quant: QuantSpec, payload: bytes, shapes: Sequence[tuple[int, int]]) -> bytes:
     """The stream again; ``ArtifactError`` for a payload that ``classed`` does not write."""
     lines = sum(shape[1 - axis] for shape in shapes) if (axis := payload[0] if payload else 2) < 2 else 0
     kinds = payload[1] if len(payload) > 1 else 0
     start = 2 + 4 * (kinds + 1)
     if not lines or not 1 <= kinds <= _CLASSES_MOST or len(payload) < start:
-        raise ArtifactError(f"payload of classes is damaged: axis {axis}, {kinds} classes, {len(payload)} bytes")
+        raise MalformedError(f"payload of classes is damaged: axis {axis}, {kinds} classes, {len(payload)} bytes")
     sizes = struct.unpack_from(f"<{kinds + 1}I", payload, 2)
     if start + sum(sizes) != len(payload):
-        raise ArtifactError(f"parts of classes end at byte {start + sum(sizes)}, the payload has {len(payload)}")
+        raise MalformedError(f"parts of classes end at byte {start + sum(sizes)}, the payload has {len(payload)}")
     parts = []
     for size in sizes:
         parts.append(payload[start : start + size])
         start += size
-    class_L = _classes_tensor(decompress("range", parts[0], raw_size=lines, value_bytes=1))
+    class_L = _classes_tensor(decompress(quant, "range", parts[0], raw_size=lines, value_bytes=1))
     if int(class_L.max()) >= kinds:
-        raise ArtifactError(f"a line has class {int(class_L.max())}, but there are {kinds}")
+        raise MalformedError(f"a line has class {int(class_L.max())}, but there are {kinds}")
     class_N = _classes_spread(class_L, shapes, axis)
     symbols_N = torch.empty(len(class_N), dtype=torch.uint8)
     for kind, part in enumerate(parts[1:]):
         of_kind_N = class_N == kind
-        found = decompress("range", part, raw_size=int(of_kind_N.sum()), value_bytes=1)
+        found = decompress(quant, "range", part, raw_size=int(of_kind_N.sum()), value_bytes=1)
         if found:
             symbols_N[of_kind_N] = _classes_tensor(found)
     return symbols_N.numpy().tobytes()

@@ -22,14 +22,13 @@ import constriction
 import numpy as np
 import zstandard
 
-from fairway.errors import ArtifactError
-from fairway.spec.quant import CodecName
+from fairway.errors import MalformedError
+from fairway.spec.quant import QuantSpec
 
 StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib", "classes"]
-"""Names that an artifact may hold."""
 
 STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib", "classes")
-"""Of equally small ones of the first four ``smallest`` takes the first; the others are not of this file."""
+"""Names that an artifact may hold; the last two are not of this file."""
 
 _RANGE_MANTISSA_BITS = (1, 2, 3, 4, 6, 8, 12, 20)
 _RANGE_STORED, _RANGE_CODED = 0, 1
@@ -40,55 +39,63 @@ _CodecBytes = np.ndarray[Any, np.dtype[np.uint8]]
 _CodecCounts = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def compress(codec: CodecName, raw: bytes, *, value_bytes: int) -> tuple[StoredCodec, bytes]:
+def compress(quant: QuantSpec, raw: bytes, *, value_bytes: int) -> tuple[StoredCodec, bytes]:
     """The codec that was used and its payload; equal input gives equal output.
 
-    ``value_bytes`` is 1 for symbols and 2 for halves; ``smallest`` tries every codec.
+    ``value_bytes`` is 1 for symbols and 2 for halves; ``smallest`` tries the range coder and brotli. (On the symbols of
+    the pocket record neither zstd nor lzma was ever the smallest, and each is code that a submission would carry.)
     """
     assert len(raw) % value_bytes == 0, (len(raw), value_bytes)
-    if codec == "smallest":
-        tried = [(name, _codec_encoded(name, raw, value_bytes)) for name in STORED_CODECS[:4]]
-        return min(tried, key=lambda attempt: len(attempt[1]))
-    return codec, _codec_encoded(codec, raw, value_bytes)
+    planes = b"".join(_codec_planes(raw, value_bytes))
+    if quant.codec == "zstd":
+        return "zstd", _zstd_encoded(planes)
+    if quant.codec == "lzma":
+        return "lzma", _lzma_encoded(planes)
+    if quant.codec == "range":
+        return "range", range_encoded(raw, value_bytes)
+    brotli_payload = brotli_encoded(raw, value_bytes)
+    if quant.codec == "smallest":
+        range_payload = range_encoded(raw, value_bytes)
+        if len(range_payload) <= len(brotli_payload):
+            return "range", range_payload
+    return "brotli", brotli_payload
 
 
-def decompress(codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes: int) -> bytes:
+def decompress(quant: QuantSpec, codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes: int) -> bytes:
     """The ``raw_size`` bytes that were compressed; ``ArtifactError`` if the payload holds anything else.
 
-    Memory stays within a small multiple of ``raw_size``, whatever the payload says of itself.
+    A recipe that packs by zstd or lzma says so, and no other reads them. Memory stays within a small multiple of
+    ``raw_size``, whatever the payload says of itself.
     """
     if raw_size == 0:
         if payload:
-            raise ArtifactError(f"{codec} payload of an empty stream must be empty, got {len(payload)} bytes")
+            raise MalformedError(f"{codec} payload of an empty stream must be empty, got {len(payload)} bytes")
         return b""
     try:
         if codec == "range":
             return _codec_interleave(_range_decoded(payload, raw_size, value_bytes), value_bytes)
         if codec == "brotli":
             planes = _brotli_decoded(payload, raw_size)
-        elif codec == "zstd":
+        elif quant.codec == "zstd":
             planes = _zstd_decoded(payload, raw_size)
-        else:
+        elif quant.codec == "lzma":
             planes = _lzma_decoded(payload, raw_size)
+        else:
+            raise MalformedError(f"the recipe packs by {quant.codec}, a stream is packed by {codec}")
     # constriction reports symbols that its model cannot have produced as an AssertionError
-    except (AssertionError, ValueError, IndexError, brotli.error, zstandard.ZstdError, lzma.LZMAError) as error:
-        raise ArtifactError(f"{codec} payload of {len(payload)} bytes is damaged: {error}") from error
+    except (AssertionError, ValueError, IndexError, brotli.error, *_codec_errors(quant)) as error:
+        raise MalformedError(f"{codec} payload of {len(payload)} bytes is damaged: {error}") from error
     if len(planes) != raw_size:
-        raise ArtifactError(f"{codec} payload must hold {raw_size} bytes, got {len(planes)}")
+        raise MalformedError(f"{codec} payload must hold {raw_size} bytes, got {len(planes)}")
     return _codec_interleave(planes, value_bytes)
 
 
-def _codec_encoded(codec: StoredCodec, raw: bytes, value_bytes: int) -> bytes:
-    if not raw:
-        return b""
-    planes = b"".join(_codec_planes(raw, value_bytes))
-    if codec == "range":
-        return _range_encoded(raw, value_bytes)
-    if codec == "brotli":
-        return bytes(brotli.compress(planes, quality=11, lgwin=24))
-    if codec == "zstd":
-        return zstandard.ZstdCompressor(level=22, write_content_size=False, write_checksum=False).compress(planes)
-    return lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_lzma_filters(len(raw)))
+def _codec_errors(quant: QuantSpec) -> list[type[Exception]]:
+    if quant.codec == "zstd":
+        return [zstandard.ZstdError]
+    if quant.codec == "lzma":
+        return [lzma.LZMAError]
+    return []
 
 
 def _codec_planes(raw: bytes, value_bytes: int) -> list[bytes]:
@@ -110,14 +117,14 @@ def _brotli_decoded(payload: bytes, raw_size: int) -> bytes:
     decoder = brotli.Decompressor()
     planes: bytes = decoder.process(payload, output_buffer_limit=raw_size + 1)
     if not decoder.is_finished():
-        raise ArtifactError(f"brotli payload of {len(payload)} bytes does not end after {raw_size} bytes")
+        raise MalformedError(f"brotli payload of {len(payload)} bytes does not end after {raw_size} bytes")
     return planes
 
 
 def _zstd_decoded(payload: bytes, raw_size: int) -> bytes:
     # A frame that tells its size would have so much allocated; we never write such a frame.
     if zstandard.get_frame_parameters(payload).content_size != zstandard.CONTENTSIZE_UNKNOWN:
-        raise ArtifactError("zstd payload names its own size, which this format does not allow")
+        raise MalformedError("zstd payload names its own size, which this format does not allow")
     window = max(1 << 10, 1 << (raw_size - 1).bit_length())
     decoder = zstandard.ZstdDecompressor(max_window_size=window)
     return decoder.decompress(payload, max_output_size=raw_size, allow_extra_data=False)
@@ -129,18 +136,38 @@ def _lzma_filters(raw_size: int) -> list[dict[str, Any]]:
     return [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary, "lc": 0, "pb": 0}]
 
 
+def brotli_encoded(raw: bytes, value_bytes: int) -> bytes:
+    """The payload of codec ``brotli``; that of an empty stream is empty."""
+    return bytes(brotli.compress(b"".join(_codec_planes(raw, value_bytes)), quality=11, lgwin=24)) if raw else b""
+
+
+def _zstd_encoded(planes: bytes) -> bytes:
+    if not planes:
+        return b""
+    return zstandard.ZstdCompressor(level=22, write_content_size=False, write_checksum=False).compress(planes)
+
+
+def _lzma_encoded(planes: bytes) -> bytes:
+    if not planes:
+        return b""
+    return lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_lzma_filters(len(planes)))
+
+
 def _lzma_decoded(payload: bytes, raw_size: int) -> bytes:
     decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_lzma_filters(raw_size))
     planes = decoder.decompress(payload, max_length=raw_size + 1)
     if not decoder.eof or decoder.unused_data:
-        raise ArtifactError(f"lzma payload of {len(payload)} bytes does not end after {raw_size} bytes")
+        raise MalformedError(f"lzma payload of {len(payload)} bytes does not end after {raw_size} bytes")
     return planes
 
 
 # ---- range coding
 
 
-def _range_encoded(raw: bytes, value_bytes: int) -> bytes:
+def range_encoded(raw: bytes, value_bytes: int) -> bytes:
+    """The payload of codec ``range``; that of an empty stream is empty."""
+    if not raw:
+        return b""
     pieces = [
         _range_plane_encoded(np.frombuffer(plane, np.uint8), _range_flip(value_bytes))
         for plane in _codec_planes(raw, value_bytes)
@@ -183,25 +210,25 @@ def _range_plane_encoded(plane: _CodecBytes, flip: int) -> bytes:
 
 def _range_plane_decoded(piece: memoryview, values: int, flip: int) -> bytes:
     if len(piece) == 0:
-        raise ArtifactError("range payload ends before its last plane")
+        raise MalformedError("range payload ends before its last plane")
     if piece[0] == _RANGE_STORED:
         if len(piece) - 1 != values:
-            raise ArtifactError(f"stored plane must have {values} bytes, got {len(piece) - 1}")
+            raise MalformedError(f"stored plane must have {values} bytes, got {len(piece) - 1}")
         return bytes(piece[1:])
     if piece[0] != _RANGE_CODED:
-        raise ArtifactError(f"mode of a plane must be {_RANGE_STORED} or {_RANGE_CODED}, got {piece[0]}")
+        raise MalformedError(f"mode of a plane must be {_RANGE_STORED} or {_RANGE_CODED}, got {piece[0]}")
     mantissa_bits, first, more = piece[1], piece[2], piece[3]
     if mantissa_bits not in _RANGE_MANTISSA_BITS or first + more > 255:
-        raise ArtifactError(f"range table is damaged: {mantissa_bits} mantissa bits, symbols {first}..{first + more}")
+        raise MalformedError(f"range table is damaged: {mantissa_bits} mantissa bits, symbols {first}..{first + more}")
     codes, rest = [], piece[4:]
     for _ in range(more + 1):
         code, rest = _read_leb128(rest)
         codes.append(code)
     if len(rest) % 4:
-        raise ArtifactError(f"range coder's words must be 4 bytes each, got {len(rest)} bytes")
+        raise MalformedError(f"range coder's words must be 4 bytes each, got {len(rest)} bytes")
     if more == 0:
         if len(rest):
-            raise ArtifactError(f"a plane of one symbol needs no words, got {len(rest)} bytes")
+            raise MalformedError(f"a plane of one symbol needs no words, got {len(rest)} bytes")
         return bytes([first ^ flip]) * values
     model = _range_model(np.array(codes, np.int64), mantissa_bits)
     words = np.frombuffer(rest, "<u4").astype(np.uint32)
@@ -215,17 +242,17 @@ def _range_plane_decoded(piece: memoryview, values: int, flip: int) -> bytes:
         encoder.encode(symbols, model)
     # the decoder reads on past the end and stops early without complaint; encoding again costs little and proves both
     if not np.array_equal(encoder.get_compressed(), words):
-        raise ArtifactError(f"range payload is not that of {values} values")
+        raise MalformedError(f"range payload is not that of {values} values")
     return ((plane + np.uint8(first)) ^ np.uint8(flip)).tobytes()
 
 
 def _range_model(codes: _CodecCounts, mantissa_bits: int) -> Any:
     """The categorical model of a table; symbols that never occur get the least probability that the coder has."""
     if int(codes.max()) >> mantissa_bits > _RANGE_EXPONENT_CAP:
-        raise ArtifactError(f"a count of a range table must be below 2**{_RANGE_EXPONENT_CAP + mantissa_bits}")
+        raise MalformedError(f"a count of a range table must be below 2**{_RANGE_EXPONENT_CAP + mantissa_bits}")
     counts = _range_counts(codes, mantissa_bits)
     if not counts.any():
-        raise ArtifactError("a range table must have a count above zero")
+        raise MalformedError("a range table must have a count above zero")
     return constriction.stream.model.Categorical(counts.astype(np.float64), perfect=False)
 
 
@@ -269,4 +296,4 @@ def _read_leb128(data: memoryview) -> tuple[int, memoryview]:
         number |= (digit & 0x7F) << (7 * place)
         if digit < 0x80:
             return number, data[place + 1 :]
-    raise ArtifactError("a number of a range payload does not end")
+    raise MalformedError("a number of a range payload does not end")

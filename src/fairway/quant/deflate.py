@@ -6,7 +6,7 @@ does: symbols of one byte have nothing to shuffle.
 
 import zlib
 
-from fairway.errors import ArtifactError
+from fairway.errors import MalformedError
 
 
 def deflated(raw: bytes, value_bytes: int) -> bytes:
@@ -22,9 +22,9 @@ def inflated(payload: bytes, raw_size: int, value_bytes: int) -> bytes:
     try:
         planes = inflate.decompress(payload, raw_size + 1)
     except zlib.error as error:
-        raise ArtifactError(f"zlib payload of {len(payload)} bytes is damaged: {error}") from error
+        raise MalformedError(f"zlib payload of {len(payload)} bytes is damaged: {error}") from error
     if not inflate.eof or inflate.unused_data or len(planes) != raw_size:
-        raise ArtifactError(f"zlib payload of {len(payload)} bytes must hold {raw_size} bytes and end there")
+        raise MalformedError(f"zlib payload of {len(payload)} bytes must hold {raw_size} bytes and end there")
     raw = bytearray(raw_size)
     values = raw_size // value_bytes
     for place in range(value_bytes):

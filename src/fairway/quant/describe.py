@@ -1,13 +1,13 @@
-"""What lies in an artifact, row by row: for ``fairway inspect`` and the report."""
+"""What lies in an artifact, row by row: for ``fairway inspect``, the record's figures and the report."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from fairway.quant.artifact import Artifact, read_artifact
-from fairway.quant.packing import STEPS_STREAM, StoredTensor, value_bytes
+from fairway.quant.packing import STEPS_STREAM, value_bytes
 from fairway.quant.streams import raw_streams
 
 CONTAINER_ROLE = "container"
@@ -36,48 +36,33 @@ class ArtifactRow:
 
 def describe(data: bytes) -> list[ArtifactRow]:
     """Rows in the artifact's order: tensors, steps, container; ``ArtifactError`` if the bytes are no artifact."""
-    return described(data, raw_streams(read_artifact(data)))
-
-
-def described(data: bytes, raws: Mapping[str, bytes]) -> list[ArtifactRow]:
-    """The same for whoever has the streams before compression at hand, as the writer of an artifact does."""
     artifact = read_artifact(data)
+    raws = raw_streams(artifact)
     rows: list[ArtifactRow] = []
     used = 0
     for stream in artifact.streams:
         raw = raws[stream.name]
         used += len(stream.payload)
         members = _described_members(artifact, stream.name)
-        entropies = _described_entropies(raw, [member.count for member in members], value_bytes(stream.name))
-        weights = entropies if sum(entropies) > 0 else [float(member.count) for member in members]
+        counts = [count for *_, count in members]
+        entropies = _described_entropies(raw, counts, value_bytes(stream.name))
+        weights = entropies if sum(entropies) > 0 else list(map(float, counts))
         sizes = _described_apportion(len(stream.payload), weights)
         efficiency = sum(entropies) / len(stream.payload) if stream.payload else 1.0
         rows.extend(
-            ArtifactRow(m.name, m.role, m.bits, m.count, size, size / len(data), entropy, efficiency, stream.codec)
-            for m, size, entropy in zip(members, sizes, entropies, strict=True)
+            ArtifactRow(*member, size, size / len(data), entropy, efficiency, stream.codec)
+            for member, size, entropy in zip(members, sizes, entropies, strict=True)
         )
     rest = len(data) - used
     container = ArtifactRow(CONTAINER_ROLE, CONTAINER_ROLE, 8, rest, rest, rest / len(data), float(rest), 1.0, "zlib")
     return [*rows, container]
 
 
-@dataclass(frozen=True, slots=True)
-class _DescribedMember:
-    name: str
-    role: str
-    bits: int
-    count: int
-
-
-def _described_members(artifact: Artifact, stream: str) -> list[_DescribedMember]:
+def _described_members(artifact: Artifact, stream: str) -> list[tuple[str, str, int, int]]:
+    """Name, role, bits and count of what lies in a stream."""
     if stream == STEPS_STREAM:
-        steps = sum(tensor.shape[0] for tensor in artifact.tensors if not tensor.is_kept)
-        return [_DescribedMember(STEPS_STREAM, STEPS_STREAM, 16, steps)]
-    return [_described_member(tensor) for tensor in artifact.tensors if tensor.stream == stream]
-
-
-def _described_member(tensor: StoredTensor) -> _DescribedMember:
-    return _DescribedMember(tensor.name, str(tensor.role.value), tensor.bits, tensor.count)
+        return [(stream, stream, 16, sum(tensor.shape[0] for tensor in artifact.tensors if not tensor.is_kept))]
+    return [(t.name, t.stream, t.bits, t.count) for t in artifact.tensors if t.stream == stream]
 
 
 def _described_entropies(raw: bytes, counts: Sequence[int], value_bytes: int) -> list[float]:

@@ -1,7 +1,7 @@
 """Second moments of the inputs of every linear: what GPTQ weighs rounding errors with (recipes D.3)."""
 
+import math
 from collections.abc import Iterable, Mapping
-from itertools import islice
 
 import torch
 from jaxtyping import Float
@@ -61,18 +61,15 @@ def collect(
     def observe(site: Site, x: Tensor) -> None:
         moments.add(f"{site.layer}.{site.part}", x)
 
-    taken = 0
-    for batch in islice(batches, count):
-        here = batch.to(ranks.device)
+    stream = iter(batches)
+    for _ in range(count):
+        here = next(stream).to(ranks.device)  # a loader has no end
         bounds = here.cu_seqlens
         longest = None if bounds is None else int(bounds.diff().max())
         hidden = model.hidden(
             here.inputs_BT, looped=looped, cu_seqlens=bounds, max_len=longest, hooks=Hooks(observe=observe)
         )
         moments.add("head", hidden)
-        taken += 1
-    if taken < count:
-        raise GateError(f"calibration needs {count} batches, the loader gave {taken}")
     rows = torch.tensor(list(moments.rows.values()), dtype=torch.int64, device=ranks.device)
     ranks.sum_([*moments.sums.values(), rows])
     samples = dict(zip(moments.sums, rows.tolist(), strict=True))
@@ -113,15 +110,14 @@ def check_hessians(hessians: Mapping[str, Tensor], inputs: Mapping[str, int]) ->
     """
     for name, width in inputs.items():
         h_II = hessians.get(name)
-        if h_II is None:
-            raise GateError(f"Hessian of {name} is missing; calibrate this checkpoint again")
-        if h_II.shape != (width, width):
-            raise GateError(f"Hessian of {name} must be {width} x {width}, got shape {list(h_II.shape)}")
-        if not bool(h_II.isfinite().all()):
-            raise GateError(f"Hessian of {name} is not finite; the model or the calibration tokens are damaged")
+        if h_II is None or h_II.shape != (width, width):
+            raise GateError(f"Hessian of {name} must be {width} x {width}; calibrate this checkpoint again")
         largest = float(h_II.abs().max())
-        if largest == 0:
-            raise GateError(f"Hessian of {name} is zero: its input was never active during calibration")
+        if not 0.0 < largest < math.inf:
+            raise GateError(
+                f"Hessian of {name} must be finite and not all zero, its largest entry is {largest}: the model or the"
+                " calibration tokens are damaged, or its input was never active"
+            )
         asymmetry = float((h_II - h_II.T).abs().max()) / largest
         if asymmetry > HESSIAN_ASYMMETRY_LIMIT:
             raise GateError(

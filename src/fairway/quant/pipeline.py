@@ -8,15 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fairway.errors import ArtifactError, GateError
+from fairway.errors import GateError, MalformedError
 from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
 from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
 from fairway.quant.classes import classed, stream_shapes, unclassed
-from fairway.quant.codecs import compress, decompress
+from fairway.quant.codecs import StoredCodec, brotli_encoded, compress, decompress, range_encoded
 from fairway.quant.deflate import deflated, inflated
-from fairway.quant.describe import described
 from fairway.quant.gptq import gptq, relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import check_hessians
@@ -207,7 +206,6 @@ def pack(
     quantized: QuantizedModel,
     quant: QuantSpec,
     extra: Mapping[str, Any],
-    events: EventLog | None = None,
 ) -> bytes:
     """The artifact's bytes; equal arguments give equal bytes. ``extra`` (JSON) goes into the header as it is."""
     named = {**quantized.symbols, **quantized.kept}
@@ -218,35 +216,25 @@ def pack(
     if isinstance(quant.correction, Lqer):
         tensors += factors
     streams = []
-    raws = to_streams(tensors, quantized)
-    for stream, raw in raws.items():
+    for stream, raw in to_streams(tensors, quantized).items():
         if quant.codec == "zlib":
             streams.append(StoredStream(stream, "zlib", deflated(raw, value_bytes(stream)), len(raw)))
             continue
         if quant.codec == "classes":
             streams.append(_pipeline_classed(tensors, stream, raw))
             continue
-        codec, payload = compress(quant.codec, raw, value_bytes=value_bytes(stream))
+        codec, payload = compress(quant, raw, value_bytes=value_bytes(stream))
         streams.append(StoredStream(stream, codec, payload, len(raw)))
-    data = write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
-    if events is not None:
-        for row in described(data, raws):
-            events.emit(
-                "tensor",
-                name=row.name,
-                role=row.role,
-                bits=row.bits,
-                count=row.count,
-                size_bytes=row.size_bytes,
-                entropy_bytes=row.entropy_bytes,
-            )
-    return data
+    return write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
 
 
 def _pipeline_classed(tensors: Sequence[StoredTensor], stream: str, raw: bytes) -> StoredStream:
     """A stream by the range coder with classes of lines or without them, or by brotli, whichever is smallest."""
     size = value_bytes(stream)
-    tried = [compress("range", raw, value_bytes=size), compress("brotli", raw, value_bytes=size)]
+    tried: list[tuple[StoredCodec, bytes]] = [
+        ("range", range_encoded(raw, size)),
+        ("brotli", brotli_encoded(raw, size)),
+    ]
     if size == 1:
         tried.append(("classes", classed(raw, stream_shapes(tensors, stream))))
     codec, payload = min(tried, key=lambda attempt: len(attempt[1]))
@@ -268,23 +256,26 @@ def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
             streams[s.name] = inflated(s.payload, s.raw_size, value_bytes(s.name))
             continue
         if quant.codec == "classes" and s.codec == "classes":
-            streams[s.name] = unclassed(s.payload, stream_shapes(artifact.tensors, s.name))
+            streams[s.name] = unclassed(quant, s.payload, stream_shapes(artifact.tensors, s.name))
             continue
-        streams[s.name] = decompress(s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
+        streams[s.name] = decompress(quant, s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
     assert streams.keys() == raw_sizes(artifact.tensors).keys()
     quantized = from_streams(artifact.tensors, streams)
     for tensor in artifact.tensors:
-        if tensor.is_kept:
-            if not bool(quantized.kept[tensor.name].isfinite().all()):
-                raise ArtifactError(f"tensor {tensor.name} of the artifact holds a value that is not finite")
-            continue
-        steps, symbols = quantized.steps[tensor.name], quantized.symbols[tensor.name]
-        if not bool((steps.isfinite() & (steps > 0)).all()):
-            raise ArtifactError(f"tensor {tensor.name} of the artifact has a step that is not finite and positive")
-        largest = largest_symbol(tensor.bits)
-        if int(symbols.max()) > largest or int(symbols.min()) < -largest:
-            raise ArtifactError(f"tensor {tensor.name} of the artifact has symbols beyond +-{largest}")
+        if not _pipeline_is_sound(tensor, quantized):
+            raise MalformedError(
+                f"tensor {tensor.name} of the artifact holds values that its {tensor.bits} bits do not"
+            )
     return quantized
+
+
+def _pipeline_is_sound(tensor: StoredTensor, quantized: QuantizedModel) -> bool:
+    """Whether what is kept is finite, steps are finite and positive, and symbols lie on the grid."""
+    if tensor.is_kept:
+        return bool(quantized.kept[tensor.name].isfinite().all())
+    steps, symbols = quantized.steps[tensor.name], quantized.symbols[tensor.name]
+    is_on_grid = -int(symbols.min()) <= largest_symbol(tensor.bits) >= int(symbols.max())
+    return is_on_grid and bool((steps.isfinite() & (steps > 0)).all())
 
 
 def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -312,7 +303,7 @@ def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[st
     if isinstance(quant.triangles, Triangles) and not quant.triangles.whole:
         for name in triangle_names(quant.triangles):
             if name not in state or len(state[name]) != 1:
-                raise ArtifactError(f"artifact must hold one triangle of {name}, as the recipe says")
+                raise MalformedError(f"artifact must hold one triangle of {name}, as the recipe says")
             state[name] = square(state[name])
     return state, artifact.header()
 
@@ -322,9 +313,9 @@ def _pipeline_correction(quantized: QuantizedModel, tensor: StoredTensor) -> Ten
     outputs, inputs = tensor.shape
     names = [f"{tensor.name}.left", f"{tensor.name}.right"]
     if names[1] not in quantized.symbols:
-        raise ArtifactError(f"tensor {names[1]} is missing beside {names[0]}")
+        raise MalformedError(f"tensor {names[1]} is missing beside {names[0]}")
     left, right = (Factor(quantized.symbols[name], quantized.steps[name]) for name in names)
     rank, rest = divmod(left.symbols.numel(), outputs)
     if rest or right.symbols.numel() != rank * inputs:
-        raise ArtifactError(f"factors of {tensor.name} must multiply to {outputs} x {inputs}")
+        raise MalformedError(f"factors of {tensor.name} must multiply to {outputs} x {inputs}")
     return product(left, right, outputs, inputs)

@@ -1,10 +1,17 @@
 """The streams of any artifact, unpacked by the codec that each names: for readers that have no recipe at hand."""
 
+from dataclasses import replace
+
 from fairway.quant.artifact import Artifact
 from fairway.quant.classes import stream_shapes, unclassed
 from fairway.quant.codecs import decompress
 from fairway.quant.deflate import inflated
 from fairway.quant.packing import value_bytes
+from fairway.spec.quant import Grid, QuantSpec
+
+_GRID = Grid(bits=8, clip_sigmas=1.0)
+_ANY = QuantSpec(attention=_GRID, mlp=_GRID, embedding=_GRID)
+"""Stands for the recipe, of which an artifact need not be told to be described: each stream names its codec."""
 
 
 def raw_streams(artifact: Artifact) -> dict[str, bytes]:
@@ -14,7 +21,9 @@ def raw_streams(artifact: Artifact) -> dict[str, bytes]:
         if s.codec == "zlib":
             found[s.name] = inflated(s.payload, s.raw_size, value_bytes(s.name))
         elif s.codec == "classes":
-            found[s.name] = unclassed(s.payload, stream_shapes(artifact.tensors, s.name))
+            found[s.name] = unclassed(_ANY, s.payload, stream_shapes(artifact.tensors, s.name))
         else:
-            found[s.name] = decompress(s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
+            found[s.name] = decompress(
+                replace(_ANY, codec=s.codec), s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name)
+            )
     return found

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fairway.data.documents import document_lengths
 from fairway.data.shards import load_tokens
-from fairway.errors import FairwayError
+from fairway.errors import ArtifactError, FairwayError
+from fairway.quant.describe import CONTAINER_ROLE, describe
 from fairway.recipes.load import Change, read_resolved
 from fairway.records.layout import ARTIFACT, CODE, DOCUMENTS, LEDGER, SOURCE, STAGES, seed_folder, stage_events
 from fairway.records.ledgers import Ledger, read_ledger
@@ -218,7 +219,7 @@ def read_seed(folder: Path, seed: int) -> SeedFacts:
         calibrate_s=calibrate.number(calibrate.only("done"), "seconds"),
         curve=_curve(train),
         errors=tuple(_tensor_error(logs["rotate_gptq"], entry) for entry in logs["rotate_gptq"].all("tensor")),
-        sizes=tuple(_tensor_size(compress, entry) for entry in compress.all("tensor")),
+        sizes=(),
         codec=compress.text(compressed, "codec") if "codec" in compressed else None,
         artifact_bytes=artifact.stat().st_size,
         artifact_sha256=sha256_file(artifact),
@@ -230,7 +231,7 @@ def read_seed(folder: Path, seed: int) -> SeedFacts:
         ledger=read_ledger(folder / LEDGER),
     )
     _same_artifact(facts, artifact)
-    return facts
+    return replace(facts, sizes=_tensor_sizes(artifact))
 
 
 def read_manifest(data: Path) -> Mapping[str, Any]:
@@ -317,14 +318,23 @@ def _tensor_error(log: StageLog, entry: Entry) -> TensorError:
     )
 
 
-def _tensor_size(log: StageLog, entry: Entry) -> TensorSize:
-    return TensorSize(
-        name=log.text(entry, "name"),
-        role=log.text(entry, "role"),
-        bits=log.count(entry, "bits"),
-        count=log.count(entry, "count"),
-        size_bytes=log.number(entry, "size_bytes"),
-        entropy_bytes=log.number_or_none(entry, "entropy_bytes"),
+def _tensor_sizes(artifact: Path) -> tuple[TensorSize, ...]:
+    """What each tensor takes, measured on the artifact itself; the container's own bytes are no tensor's."""
+    try:
+        rows = describe(artifact.read_bytes())
+    except ArtifactError as error:
+        raise FairwayError(f"{artifact}: {error}") from error
+    return tuple(
+        TensorSize(
+            name=row.name,
+            role=row.role,
+            bits=row.bits,
+            count=row.count,
+            size_bytes=float(row.size_bytes),
+            entropy_bytes=row.entropy_bytes,
+        )
+        for row in rows
+        if row.role != CONTAINER_ROLE
     )
 
 

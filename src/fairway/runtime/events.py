@@ -5,10 +5,10 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from fairway.errors import DataError, GateError
+from fairway.runtime.lines import LineFile
 
 # One line a tensor is for the report, not for a screen.
 _SILENT_EVENTS = frozenset({"hessian", "tensor"})
@@ -54,7 +54,7 @@ def _not_finite(value: object, path: str) -> str | None:
     return next((found for name, child in children if (found := _not_finite(child, name))), None)
 
 
-class EventLog:
+class EventLog(LineFile):
     """Appends events to ``path.part`` and gives the file its name when the stage ends without an exception.
 
     With ``path`` None nothing is written (ranks other than the first); events are checked all the same.
@@ -68,45 +68,11 @@ class EventLog:
         echo: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path = path
+        super().__init__(path)
         self.stage = stage
         self._echo = echo
         self._clock = clock
         self._opened_at = clock()
-        self._file: TextIO | None = None
-
-    @property
-    def _part(self) -> Path:
-        assert self.path is not None
-        return self.path.with_name(self.path.name + ".part")
-
-    def __enter__(self) -> "EventLog":
-        """Open the file; what an interrupted run left behind is overwritten."""
-        self._opened_at = self._clock()
-        if self.path is not None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._part.open("w", encoding="utf-8", newline="\n")
-            except OSError as error:
-                raise DataError(f"{self.path}: cannot be written: {error.strerror or error}") from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Rename on success; after an exception the ``.part`` file stays for whoever looks for the cause."""
-        if self._file is None:
-            return
-        assert self.path is not None
-        try:
-            self._file.close()
-            if kind is None:
-                self._part.replace(self.path)
-        except OSError as broken:
-            if kind is None:
-                raise DataError(f"{self.path}: cannot be written: {broken.strerror or broken}") from broken
-        finally:
-            self._file = None
 
     def emit(self, event: str, /, **fields: Any) -> dict[str, Any]:
         """Append one event, flushed; ``GateError`` if a number is NaN or infinite, ``DataError`` if the disk is full.
@@ -118,13 +84,7 @@ class EventLog:
         wrong = _not_finite(fields, event)
         if wrong is not None:
             raise GateError(f"{self.stage}: {wrong}, a run's log holds finite numbers only")
-        line = json.dumps(entry, allow_nan=False, ensure_ascii=False)
-        if self._file is not None:
-            try:
-                self._file.write(line + "\n")
-                self._file.flush()
-            except OSError as error:
-                raise DataError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+        self.write_line(json.dumps(entry, allow_nan=False, ensure_ascii=False))
         if self._echo is not None:
             text = render(entry)
             if text is not None:

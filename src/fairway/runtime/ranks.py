@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,40 +29,19 @@ class Ranks:
 
     def sum_(self, tensors: Sequence[Num[Tensor, "..."]]) -> None:
         """Each tensor becomes its sum over ranks, in place; one message a dtype."""
-        self._reduce(tensors, mean=False)
+        self._exchange(tensors, dist.all_reduce)
 
     def mean_(self, tensors: Sequence[Num[Tensor, "..."]]) -> None:
         """Each tensor becomes its mean over ranks, in place; one message a dtype."""
-        self._reduce(tensors, mean=True)
+        self._exchange(tensors, self._average)
 
-    @torch.no_grad()
-    def _reduce(self, tensors: Sequence[Tensor], *, mean: bool) -> None:
-        if self.world == 1:
-            return
-        for alike in _by_dtype(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
-            dist.all_reduce(flat)
-            if mean:  # gloo has no average of its own
-                flat.div_(self.world)
-            _scatter_flat(flat, alike)
-
-    @torch.no_grad()
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
         """Each tensor becomes the first rank's, in place."""
-        if self.world == 1:
-            return
-        for alike in _by_dtype(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
-            dist.broadcast(flat, src=0)
-            _scatter_flat(flat, alike)
+        self._exchange(tensors, _from_first)
 
     def any(self, flag: bool) -> bool:
         """Whether it is true on any rank, the same on every rank (MAX of the flag, recipes C.4)."""
-        if self.world == 1:
-            return flag
-        flags = torch.tensor([int(flag)], dtype=torch.int32, device=self.device)
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        return bool(flags.item())
+        return bool(self.max(float(flag)))
 
     def max(self, number: float) -> float:
         """Largest of the ranks' numbers, the same on every rank to the last bit."""
@@ -85,6 +64,21 @@ class Ranks:
         while (number := store.add(f"fairway/{what}", 1) - 1) < count:
             yield number
 
+    def _average(self, flat: Tensor) -> None:
+        dist.all_reduce(flat)
+        flat.div_(self.world)  # gloo has no average of its own
+
+    @torch.no_grad()
+    def _exchange(self, tensors: Sequence[Tensor], message: Callable[[Tensor], object]) -> None:
+        """Send tensors of one dtype as one."""
+        if self.world == 1:
+            return
+        for alike in _by_dtype(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
+            message(flat)
+            for tensor, piece in zip(alike, flat.split_with_sizes([each.numel() for each in alike]), strict=True):
+                tensor.copy_(piece.view(tensor.shape))
+
     def barrier(self) -> None:
         """Return when every rank has come here; a GPU has then finished what was queued on it."""
         if self.device.type == "cuda":
@@ -100,14 +94,12 @@ def _by_dtype(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     return list(alike.values())
 
 
-def _scatter_flat(flat: Tensor, tensors: Sequence[Tensor]) -> None:
-    pieces = flat.split_with_sizes([tensor.numel() for tensor in tensors])
-    for tensor, piece in zip(tensors, pieces, strict=True):
-        tensor.copy_(piece.view(tensor.shape))
+def _from_first(flat: Tensor) -> None:
+    dist.broadcast(flat, src=0)
 
 
 def _rank_variable(name: str) -> int:
-    text = os.environ[name]
+    text = os.environ.get(name, "")
     if not text.isdecimal():
         raise FairwayError(f"environment variable {name} must be a whole number as torchrun sets it, got {text!r}")
     return int(text)
@@ -137,20 +129,15 @@ def open_ranks(device: str | None = None, *, alone: bool = False, timeout_s: flo
     raises. Ranks that are connected stay so until ``close_ranks``: to connect anew, some would find the addresses of
     the last time.
     """
-    names = () if alone else ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    present = {name for name in names if os.environ.get(name)}
-    if "WORLD_SIZE" not in present:
+    if alone or not os.environ.get("WORLD_SIZE"):
         rank, world, local = 0, 1, 0
-    elif len(present) < 3:
-        missing = ", ".join(sorted({"RANK", "WORLD_SIZE", "LOCAL_RANK"} - present))
-        raise FairwayError(f"WORLD_SIZE is set but {missing} is not; start several processes with torchrun")
     else:
         rank, world, local = (_rank_variable(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         if not 0 <= rank < world:
             raise FairwayError(f"RANK must be below WORLD_SIZE ({world}), got {rank}")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if place.type == "cuda":
-        if not torch.cuda.is_available():
+        if device is not None and not torch.cuda.is_available():
             raise FairwayError(f"device {device!r} was asked for, but this machine has no usable GPU")
         place = torch.device("cuda", local if place.index is None else place.index)
         torch.cuda.set_device(place)

@@ -53,23 +53,27 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     write_bytes_atomic(path, safetensors.torch.save(plain, header))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors of a safetensors file and the metadata that ``save_tensors`` put there; ``DataError`` if damaged."""
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; ``DataError`` if it is damaged or missing."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; it should hold tensors (safetensors)")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            header = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (safetensors.SafetensorError, OSError) as error:
         raise DataError(f"{path}: not a whole safetensors file: {error}") from error
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """What ``save_tensors`` put into the header of a file that ``load_tensors`` can read."""
     try:
-        metadata = json.loads(header.get(_METADATA_KEY, "{}"))
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: the metadata is not JSON: {error.msg}") from error
     if not isinstance(metadata, dict):
         raise DataError(f"{path}: the metadata must be a JSON object, got {type(metadata).__name__}")
-    return tensors, {str(key): str(value) for key, value in metadata.items()}
+    return {str(key): str(value) for key, value in metadata.items()}
 
 
 def sha256_file(path: Path) -> str:

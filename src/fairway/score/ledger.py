@@ -19,14 +19,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fairway.errors import DataError
+from fairway.runtime.lines import LineFile
 
 FIRST_PREV = "0" * 64
 
@@ -64,56 +63,20 @@ def losses_sha256(losses_N: Float[Tensor, " N"]) -> str:
     return hashlib.sha256(_raw_bytes(losses_N.to(torch.float32))).hexdigest()
 
 
-class Ledger:
+class Ledger(LineFile):
     """Appends entries to ``path.part``; the file gets its name when the block ends without an exception.
 
     With ``path`` None nothing is written; the chain and its ``head`` are the same.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self.path = path
+        super().__init__(path)
         self.head = FIRST_PREV
         self._entries = 0
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> "Ledger":
-        """Open the file; what an interrupted run left behind is overwritten."""
-        if self.path is not None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.with_name(self.path.name + ".part").open("w", encoding="ascii", newline="\n")
-            except OSError as error:
-                raise self._unwritable(error) from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Rename on success; after an exception the ``.part`` file stays for whoever looks for the cause."""
-        if self._file is None:
-            return
-        assert self.path is not None
-        try:
-            self._file.close()
-            if kind is None:
-                self.path.with_name(self.path.name + ".part").replace(self.path)
-        except OSError as broken:
-            if kind is None:
-                raise self._unwritable(broken) from broken
-        finally:
-            self._file = None
 
     def append(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Add one entry to the chain; ``DataError`` if the disk refuses."""
         entry = {"i": self._entries, "kind": kind, "prev": self.head, **fields}
         self.head = hashlib.sha256(canonical_json(entry).encode()).hexdigest()
         self._entries += 1
-        if self._file is None:
-            return
-        try:
-            self._file.write(canonical_json({**entry, "hash": self.head}) + "\n")
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> DataError:
-        return DataError(f"{self.path}: the ledger cannot be written: {error.strerror or error}")
+        self.write_line(canonical_json({**entry, "hash": self.head}))

@@ -142,11 +142,11 @@ class Referee:
     def __init__(self, tokens_N: Int[Tensor, " N"], bytes_N: Int[Tensor, " N"], lengths: Sequence[int]) -> None:
         if sum(lengths) != tokens_N.numel() or min(lengths, default=0) < 1 or tokens_N.numel() < 2:
             raise DataError(
-                f"validation stream: documents of {sum(lengths)} tokens in all, the stream has {tokens_N.numel()};"
+                f"documents of {sum(lengths)} tokens in all, the stream has {tokens_N.numel()};"
                 " these must be equal, no document empty, and the stream at least 2 tokens long"
             )
         if int(bytes_N[1:].sum()) < 1:
-            raise DataError("validation stream: its targets stand for 0 bytes of text, bits per byte need at least 1")
+            raise DataError("the targets stand for 0 bytes of text, bits per byte need at least 1")
         self._tokens_N = tokens_N.to(torch.int64)
         self._bytes_N = bytes_N.to("cpu", torch.int64)
         self._largest = int(tokens_N.max())

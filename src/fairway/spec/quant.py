@@ -196,6 +196,7 @@ class QuantSpec:
     rounding: Nearest | Gptq = field(default_factory=Gptq)
     rotation: NoRotation | Hadamard = field(default_factory=NoRotation)
     codec: CodecName = "smallest"
+    """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller."""
 
     def __post_init__(self) -> None:
         """Refuse triangles of matrices that are turned before they are rounded."""

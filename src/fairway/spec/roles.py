@@ -62,6 +62,15 @@ def split_matrix_name(name: str) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
+def is_named(name: str) -> bool:
+    """Whether a tensor outside its bank may be called so."""
+    try:
+        role_of(name)
+    except ValueError:
+        return False
+    return True
+
+
 def role_of(name: str) -> Role:
     """Role of a tensor outside its bank; ``ValueError`` for a name nobody declared."""
     if name.endswith("embedding"):

@@ -23,7 +23,7 @@ def load_model(path: Path, spec: ModelSpec, dtype: torch.dtype = torch.float32) 
 
     ``DataError`` unless names and shapes are exactly the model's own.
     """
-    tensors, _ = load_tensors(path)
+    tensors = load_tensors(path)
     model = Gpt(spec, dtype)
     wanted = dict(model.named_parameters())
     missing, surplus = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()

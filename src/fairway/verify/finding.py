@@ -1,7 +1,7 @@
 """What a rule is, what it says, and how findings add up to a verdict."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fairway.verify.facts import Facts, NoEvidence, Scope, SeedFacts
@@ -11,6 +11,29 @@ VerdictName = Literal["PASS", "UNVERIFIABLE", "REVIEW", "FAIL"]
 
 SEVERITY: dict[str, int] = {"PASS": 0, "UNVERIFIABLE": 1, "REVIEW": 2, "FAIL": 3}
 """From harmless to worst; the verdict of a profile is its worst finding."""
+
+CATEGORIES = (
+    "adapt_then_score",
+    "byte_accounting",
+    "calibration_in_eval",
+    "does_not_run",
+    "evidence_packaging",
+    "integrity",
+    "last_epoch_score",
+    "lossy_tokenizer",
+    "partial_validation",
+    "ppm_byte_spread",
+    "pre_quant_ttt",
+    "rescore_two_pass",
+    "size",
+    "slot",
+    "target_keyed_cache",
+    "target_reading_gate",
+    "time",
+    "train_val_overlap",
+    "val_in_training",
+)
+"""What a finding can be about: the kinds of trouble that reviewers know, and ``integrity`` for the rest."""
 
 PROFILES = ("strict", "precedent")
 """The written rule, and what accepted records show."""
@@ -28,8 +51,12 @@ class Finding:
     line: int | None = None
     rule: str = ""
     """Filled in by ``run``."""
+    category: str = ""
+    """Kind of trouble; the rule's own where a check gives none."""
     source: str = ""
     """Where the rule is written; the rule's own source where a check gives none."""
+    waived: str = ""
+    """Why the caller does not count it; empty where it counts. A folder cannot waive anything itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +67,17 @@ class Rule:
     why: str
     """What goes wrong where the rule does not hold."""
     source: str
-    scope: Scope
-    """``seed``: asked of a run folder of one seed and of a record; ``record``: of a record alone."""
-    check: Callable[[Facts], Iterable[Finding]]
+    scope: Scope | Literal["submission"]
+    """``seed``: asked of a run folder of one seed and of a record; ``record``: of a record of ours alone;
+    ``submission``: of anybody's folder."""
+    check: Callable[[Any], Iterable[Finding]]
+    """Over ``Facts``, or over a ``Submission`` where that is the scope."""
+    category: str = "integrity"
+    """Kind of trouble that its findings are, by the names of ``CATEGORIES``."""
+    fix: str = ""
+    """What an author does about it."""
+    cases: tuple[int, ...] = ()
+    """Pull requests of openai/parameter-golf in which it was seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +86,7 @@ class Verdict:
 
     folder: str
     """Name of the folder, without the path to it."""
-    scope: Scope
+    scope: Scope | Literal["submission"]
     track: str
     rules_version: int
     sums_sha256: str | None
@@ -60,10 +95,14 @@ class Verdict:
     crashes: tuple[str, ...]
     """Rules that ended in an exception; there is no verdict to trust where this is not empty."""
     profiles: tuple[str, ...] = PROFILES
+    path: str = ""
+    """The folder as it was named to the judge."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was read from the folder, and what arithmetic says of it; empty where nobody asked."""
 
     def of(self, profile: str) -> VerdictName:
-        """The worst finding of one profile."""
-        seen: list[VerdictName] = [f.verdict for f in self.findings if f.profile in (profile, "both")]
+        """The worst finding of one profile that is not waived."""
+        seen: list[VerdictName] = [f.verdict for f in self.findings if f.profile in (profile, "both") and not f.waived]
         return worst(seen)
 
     @property

@@ -1,13 +1,16 @@
-"""The chain of accepted records: ``records/leaderboard.jsonl``, one line a record, oldest first, append-only.
+"""The chain of accepted records: one line a record, oldest first, append-only.
 
 A line names its folder, its track, its scores seed by seed, the digest of its SHA256SUMS, and the line it beat
-(``predecessor``, null for the first of a track).
+(``predecessor``, null for the first of a track). Our own records stand in ``records/leaderboard.jsonl``. The public
+leaderboard of a track stands in the same form beside the track's rules (``workflow/tracks/<name>.leaderboard.jsonl``):
+what its README and the logs of its folders said, with pull requests instead of digests, in the order of these.
 """
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +38,24 @@ class Accepted:
     rules_version: int
     date: str
     val_bpb: float
-    val_loss: float
-    seed_results: Mapping[str, SeedScore]
+    """As the leaderboard states it; as a rule the mean of the seeds."""
+    val_loss: float | None = None
+    seed_results: Mapping[str, tuple[SeedScore, ...]] = field(default_factory=dict)
+    """Seed to its runs, one as a rule; empty where no log says."""
     predecessor: str | None
-    sums_sha256: str
+    sums_sha256: str | None = None
+    pr: int | None = None
+    """Pull request; None for a record of our own, or one that came without."""
+    title: str | None = None
+    merged: str | None = None
+    """When the folder came to the main branch of a public leaderboard; None where it did not."""
+    ranked: bool = True
     line: int = 0
+
+    @property
+    def scores(self) -> tuple[SeedScore, ...]:
+        """Every run of every seed."""
+        return tuple(score for runs in self.seed_results.values() for score in runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +78,28 @@ class Leaderboard:
         rows = self.of(track)
         names = [row.record for row in rows]
         earlier = rows[: names.index(record)] if record in names else rows
-        return min(earlier, key=lambda row: row.val_bpb, default=None)
+        return best_of(earlier)
+
+
+def best_of(rows: Iterable[Accepted]) -> Accepted | None:
+    """The lowest score among those that stand on the leaderboard; the earlier of equals."""
+    return min((row for row in rows if row.ranked), key=lambda row: row.val_bpb, default=None)
+
+
+@cache
+def public_leaderboard(track_file: Path) -> Leaderboard | None:
+    """The public leaderboard that lies beside the rules of a track; None where there is none."""
+    path = track_file.with_name(f"{track_file.stem}.leaderboard.jsonl")
+    return read_leaderboard(path) if path.is_file() else None
+
+
+def whole_leaderboard(track: str, track_file: Path | None, own: Leaderboard | None) -> Leaderboard | None:
+    """The public leaderboard of a track, and our own records of it after that; None where there is neither."""
+    public = None if track_file is None else public_leaderboard(track_file)
+    if public is None or own is None:
+        return public or own
+    known = {row.record for row in public.rows}
+    return Leaderboard(public.file, (*public.rows, *(row for row in own.of(track) if row.record not in known)))
 
 
 def read_leaderboard(path: Path) -> Leaderboard:
@@ -127,11 +164,14 @@ def _accepted(value: Any, line: int) -> Accepted:
     if wrong:
         raise ValueError(wrong[0])
     results = {
-        seed: SeedScore(val_bpb=float(result["val_bpb"]), val_loss=float(result["val_loss"]))
-        for seed, result in value["seed_results"].items()
+        seed: tuple(_score(run) for run in (result if isinstance(result, list) else [result]))
+        for seed, result in value.get("seed_results", {}).items()
     }
-    numbers = {key: float(value[key]) for key in ("val_bpb", "val_loss")}
-    return Accepted(**{**value, **numbers, "seed_results": results, "line": line})
+    return Accepted(**{**value, "seed_results": results, "line": line})
+
+
+def _score(value: Mapping[str, Any]) -> SeedScore:
+    return SeedScore(val_bpb=float(value["val_bpb"]), val_loss=float(value["val_loss"]))
 
 
 def _follows(row: Accepted, rows: list[Accepted]) -> None:

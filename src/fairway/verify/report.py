@@ -6,6 +6,7 @@ from typing import Any
 
 from fairway.verify import schemas, strict_json
 from fairway.verify.finding import SEVERITY, Finding, Verdict
+from fairway.verify.formats.escape import printable
 
 FORMAT = "fairway-verdict"
 VERSION = 1
@@ -20,17 +21,20 @@ def as_text(verdict: Verdict, *, all_findings: bool = False) -> str:
     """What people read: the verdict, then findings, worst first; those that hold in one line unless all are wanted."""
     told = [f for f in verdict.findings if all_findings or f.verdict != "PASS"]
     told.sort(key=lambda finding: -SEVERITY[finding.verdict])
+    heading, holding, crashes = summary_line(verdict, all_findings=all_findings)
+    return "\n".join([heading, *(f"  {_line(finding)}" for finding in told), *holding, *crashes]) + "\n"
+
+
+def summary_line(verdict: Verdict, *, all_findings: bool = False) -> tuple[str, list[str], list[str]]:
+    """The heading; what holds, in one line at most; what crashed, in one line at most."""
     judged = ", ".join(f"{profile} {verdict.of(profile)}" for profile in verdict.profiles)
-    lines = [f"{verdict.folder}: {judged} (track {verdict.track}, rules version {verdict.rules_version})"]
-    lines += [f"  {_line(finding)}" for finding in told]
-    if not all_findings:
-        troubled = {finding.rule for finding in told}
-        holding = list(dict.fromkeys(f.rule for f in verdict.findings if f.rule not in troubled))
-        if holding:
-            lines.append(f"  {'PASS':<12} {', '.join(holding)}")
-    if verdict.crashes:
-        lines.append(f"  no verdict: {', '.join(verdict.crashes)} crashed, which is a fault of the judge")
-    return "\n".join(lines) + "\n"
+    about = f"(track {verdict.track}, rules version {verdict.rules_version})"
+    heading = f"{printable(verdict.folder)}: {judged} {about}"
+    troubled = {finding.rule for finding in verdict.findings if finding.verdict != "PASS"}
+    holding = list(dict.fromkeys(f.rule for f in verdict.findings if f.rule not in troubled))
+    held = [f"  {'PASS':<12} {', '.join(holding)}"] if holding and not all_findings else []
+    crashed = f"  no verdict: {', '.join(verdict.crashes)} crashed, which is a fault of the judge"
+    return heading, held, [crashed] if verdict.crashes else []
 
 
 def as_object(verdict: Verdict) -> dict[str, Any]:
@@ -92,9 +96,16 @@ def _spelled(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
+def place_of(finding: Finding) -> str:
+    """File and line of a finding, as far as it has them."""
+    if finding.file is None:
+        return ""
+    return finding.file if finding.line is None else f"{finding.file}:{finding.line}"
+
+
 def _line(finding: Finding) -> str:
-    place = finding.file or ""
-    if finding.file is not None and finding.line is not None:
-        place = f"{finding.file}:{finding.line}"
+    place = place_of(finding)
     profile = "" if finding.profile == "both" else f" [{finding.profile}]"
-    return f"{finding.verdict:<12} {finding.rule}{profile}: {f'{place}: ' if place else ''}{finding.message}"
+    waived = f" (waived: {finding.waived})" if finding.waived else ""
+    said = printable(f"{f'{place}: ' if place else ''}{finding.message}{waived}")
+    return f"{finding.verdict:<12} {finding.rule}{profile}: {said}"

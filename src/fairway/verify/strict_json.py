@@ -20,6 +20,10 @@ class Written(float):
         number.text = text
         return number
 
+    def __reduce__(self) -> tuple[type["Written"], tuple[str]]:
+        """Made again from its text in another process."""
+        return Written, (self.text,)
+
 
 def _integer(text: str) -> int:
     if len(text) > 20:

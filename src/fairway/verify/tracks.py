@@ -75,6 +75,15 @@ class GainTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormerSet:
+    """A validation set that the track had before."""
+
+    bytes: int
+    targets: tuple[int, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSet:
     """The fixed validation set of a track."""
 
@@ -84,6 +93,9 @@ class ValidationSet:
     tolerance: float
     """Relative, for bytes and targets."""
     source: str
+    usual: tuple[int, ...] = ()
+    """The counts of ``targets`` that the published data sets give; the others come from exports of one's own."""
+    former: tuple[FormerSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +114,8 @@ class Track:
     gain_tests: tuple[GainTest, ...]
     hardware: Hardware | None = None
     validation: ValidationSet | None = None
+    file: Path | None = None
+    """Where its rules stand; its public leaderboard lies beside them."""
 
 
 def load_track(path: Path) -> Track:
@@ -126,10 +140,20 @@ def load_track(path: Path) -> Track:
         seeds=SeedsNeeded(**values["seeds"]),
         claim=values["significance"]["claim"],
         gain_tests=tuple(_gain_test(test) for test in values["significance"]["tests"]),
+        file=path,
         hardware=Hardware(**values["hardware"]) if "hardware" in values else None,
         validation=None
         if validation is None
-        else ValidationSet(**{**validation, "targets": tuple(validation["targets"])}),
+        else ValidationSet(
+            **{
+                **validation,
+                "targets": tuple(validation["targets"]),
+                "usual": tuple(validation.get("usual", ())),
+                "former": tuple(
+                    FormerSet(**{**known, "targets": tuple(known["targets"])}) for known in validation.get("former", ())
+                ),
+            }
+        ),
     )
 
 

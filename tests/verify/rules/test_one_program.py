@@ -6,7 +6,7 @@ import pytest
 def test_a_packed_file_is_unpacked_and_its_words_are_looked_up_in_the_source(toy, said):
     (finding,) = said(toy.write().judge(), "one-program")
     assert finding.verdict == "PASS" and finding.file == "train_gpt.py"
-    assert "unpacks by b85decode lzma2" in finding.message
+    assert "unpacks by b85decode lzma" in finding.message
     assert "no word that is not in train_gpt_source.py" in finding.message
 
 

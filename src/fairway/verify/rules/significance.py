@@ -33,7 +33,7 @@ def _check(facts: Facts) -> Iterator[Finding]:
         )
     scores = [seed.only("evaluate", "score", name="final") for seed in facts.seeds.values()]
     new = [(score.number("val_bpb"), score.number("val_loss")) for score in scores]
-    old = [(result.val_bpb, result.val_loss) for result in best.seed_results.values()]
+    old = [(result.val_bpb, result.val_loss) for result in best.scores]
     for test in track.gain_tests:
         yield _tested(test, best, new, old)
 
