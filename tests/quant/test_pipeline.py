@@ -158,8 +158,8 @@ def test_a_hessian_that_is_missing_zero_or_indefinite_stops_the_run(model, hessi
     zero = hessians | {"embedding": torch.zeros(48, 48)}
     indefinite = hessians | {"blocks.0.o": torch.diag(torch.tensor([1.0, -1.0] * 24))}
     for broken, message in [
-        (missing, "blocks.1.down is missing"),
-        (zero, "embedding is zero"),
+        (missing, "blocks.1.down must be 96 x 96"),
+        (zero, "embedding must be finite and not all zero"),
         (indefinite, "blocks.0.o: .* not positive definite"),
     ]:
         with pytest.raises(GateError, match=message):

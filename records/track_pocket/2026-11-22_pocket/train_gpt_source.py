@@ -7,14 +7,12 @@ and compressed. Run it whole (`python {this file}`, or torchrun) or by stages (`
 
 from __future__ import annotations
 
-import argparse
 import brotli
 import constriction
 import copy
 import functools
 import hashlib
 import json
-import lzma
 import math
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +30,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 import zlib
-import zstandard
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -40,7 +37,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from itertools import chain, islice
+from itertools import chain
 from math import prod
 from pathlib import Path
 from sentencepiece import SentencePieceProcessor
@@ -48,7 +45,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TextIO, TypeGuard, cast, runtime_checkable
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TextIO, TypeGuard, TypeVar, cast, runtime_checkable
 
 
 # ---- fairway.errors --------------------------------------------------------------------------------------------------
@@ -73,6 +70,13 @@ class GateError(FairwayError):
 
 class ArtifactError(FairwayError):
     """An artifact is truncated, corrupted or not an artifact."""
+
+
+class MalformedError(ArtifactError):
+    """An artifact whose digest may hold and whose content our writer never makes.
+
+    The program that ships reads what it wrote itself, and checks the digest; whoever reads others' files needs more.
+    """
 
 
 class RefereeError(FairwayError):
@@ -100,9 +104,8 @@ def document_lengths(tokens_N: Tensor, bos: int = BOS) -> list[int]:
     ``DataError`` if the stream does not begin with a document.
     """
     starts = document_starts(tokens_N, bos)
-    if len(tokens_N) == 0 or len(starts) == 0 or int(starts[0]) != 0:
-        first = int(tokens_N[0]) if len(tokens_N) else None
-        raise DataError(f"a stream of documents begins with BOS (id {bos}), this one with {first}")
+    if len(starts) == 0 or int(starts[0]) != 0:
+        raise DataError(f"a stream of documents begins with BOS (id {bos}), this one with {tokens_N[:1].tolist()}")
     end = torch.tensor([len(tokens_N)], device=tokens_N.device)
     lengths: list[int] = torch.diff(starts, append=end).tolist()
     return lengths
@@ -186,11 +189,6 @@ def find_token(shard: TokenArray, token: int) -> int | None:
 def split_files(folder: Path, split: Split) -> list[Path]:
     """Return the shards of one split in order, without byte sidecars; ``DataError`` when there are none or a gap."""
     return _numbered_shards(folder, f"fineweb_{split}_", f"{split} shards (fineweb_{split}_000000.bin, ...)")
-
-
-def sidecar_files(folder: Path) -> list[Path]:
-    """Return the CaseOps byte sidecars of the validation split in order; ``DataError`` when there are none or a gap."""
-    return _numbered_shards(folder, "fineweb_val_bytes_", "byte sidecars (fineweb_val_bytes_000000.bin, ...)")
 
 
 def load_tokens(folder: Path, split: Split) -> Tensor:
@@ -325,47 +323,6 @@ class PackedBatches(TokenBatches):
         return Batch(inputs_N[None], targets_N[None], segment_bounds(inputs_N, self._context))
 
 
-class ContiguousBatches(TokenBatches):
-    """Rows of ``context`` tokens from one stream over all shards, wrapping, blind to documents (recipes A.6.1)."""
-
-    def __init__(self, files: Sequence[Path], *, tokens: int, context: int, rank: int, world: int) -> None:
-        assert tokens % context == 0, (tokens, context)
-        super().__init__(files, tokens=tokens, context=context, rank=rank, world=world)
-        total = sum(len(shard) for shard in self._shards)
-        if total < self._span:
-            raise DataError(
-                f"a micro-batch of {self._span - 1} tokens needs {self._span} of them; the shards under"
-                f" {self._files[0].parent} have {total}"
-            )
-
-    def reset(self) -> None:
-        """Go back to the first token."""
-        self._shard = 0
-        self._cursor = 0
-
-    def _next_place(self) -> tuple[int, int]:
-        place = self._shard, self._cursor
-        self._cursor += self._span
-        while self._cursor >= len(self._shards[self._shard]):
-            self._cursor -= len(self._shards[self._shard])
-            self._shard = (self._shard + 1) % len(self._shards)
-        return place
-
-    def _read(self, place: tuple[int, int]) -> Tensor:
-        shard, start = place
-        parts: list[Tensor] = []
-        missing = self._span
-        while missing:
-            part = read_tokens(self._shards[shard], start, start + missing)
-            parts.append(part)
-            missing -= len(part)
-            shard, start = (shard + 1) % len(self._shards), 0
-        return torch.cat(parts)
-
-    def _batch(self, span_N: Tensor) -> Batch:
-        return Batch(span_N[:-1].reshape(-1, self._context), span_N[1:].reshape(-1, self._context), None)
-
-
 # ---- fairway.data.byte_counts ----------------------------------------------------------------------------------------
 # Bytes of UTF-8 text that each token stands for: the denominator of bits per byte (recipes A.4).
 
@@ -446,40 +403,6 @@ def load_tokenizer(path: Path) -> SentencePieceProcessor:
         raise DataError(f"{path}: is not a SentencePiece model") from error
 
 
-def sidecar_bytes(folder: Path) -> Tensor:
-    """Bytes of each validation token as the CaseOps sidecars give them (recipes A.5).
-
-    ``DataError`` unless there is a sidecar of equal length for each validation shard.
-    """
-    shards, sidecars = split_files(folder, "val"), sidecar_files(folder)
-    if len(shards) != len(sidecars):
-        raise DataError(f"{folder}: {len(shards)} validation shards but {len(sidecars)} byte sidecars")
-    for shard, sidecar in zip(shards, sidecars, strict=True):
-        tokens, counts = read_header(shard), read_header(sidecar)
-        if tokens != counts:
-            raise DataError(f"{sidecar}: {counts} byte counts for the {tokens} tokens of {shard.name}")
-    return load_shards(sidecars)
-
-
-def has_sidecars(folder: Path) -> bool:
-    """Are bytes of the validation tokens given by sidecars instead of the tokenizer."""
-    return any(folder.glob("fineweb_val_bytes_*.bin"))
-
-
-def target_bytes(folder: Path, tokens_N: Tensor, tokenizer: Path) -> Tensor:
-    """Bytes of each validation token as target, from sidecars if the folder has them, else from the tokenizer.
-
-    Position 0 is no target and has 0.
-    """
-    if not has_sidecars(folder):
-        return ByteTable.from_tokenizer(tokenizer).of_targets(tokens_N)
-    bytes_N = sidecar_bytes(folder)
-    if len(bytes_N) != len(tokens_N):
-        raise DataError(f"{folder}: byte sidecars count {len(bytes_N)} tokens, the shards have {len(tokens_N)}")
-    bytes_N[0] = 0
-    return bytes_N
-
-
 # ---- fairway.spec.roles ----------------------------------------------------------------------------------------------
 # Parameter name to role: total over the model, decided once.
 
@@ -540,6 +463,11 @@ def split_matrix_name(name: str) -> tuple[int, str]:
     if match is None:
         raise ValueError(f"a matrix is named blocks.<layer>.<q|k|v|o|up|down>, got {name!r}")
     return int(match[1]), match[2]
+
+
+def is_named(name: str) -> bool:
+    """Whether a tensor outside its bank may be called so."""
+    return name == "embedding" or name in _CONTROL_NAMES or _MATRIX_NAME.fullmatch(name) is not None
 
 
 def role_of(name: str) -> Role:
@@ -1367,10 +1295,10 @@ class Gpt(nn.Module):
             if skips:
                 x = lerp_skip(x, skips.pop(), skip_weight[j], skip_gate[j])
             here = context(len(depth.encoder) + j, layer)
-            if j < split:
-                x = one_lane(x, layers[layer], here)
-            else:
+            if j >= split:
                 x, mlp_lane = two_lanes(x, mlp_lane, layers[layer], here)
+            else:
+                x = one_lane(x, layers[layer], here)
         if split < len(depth.decoder):
             x = (x + mlp_lane) * 0.5
         return scaled_rms_norm(x)
@@ -1534,6 +1462,7 @@ class QuantSpec:
     rounding: Gptq
     rotation: NoRotation | Hadamard
     codec: CodecName
+    """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller."""
 
 
 # ---- fairway.quant.plan ----------------------------------------------------------------------------------------------
@@ -1609,6 +1538,65 @@ def _plan_place(treatment: Treatment) -> tuple[int, int, str]:
     return _PLAN_ROLE_ORDER[treatment.role], layer, treatment.name
 
 
+# ---- fairway.runtime.lines -------------------------------------------------------------------------------------------
+# A text file that grows line by line, and gets its name when it is whole.
+
+
+LinesT = TypeVar("LinesT", bound="LineFile")
+
+
+class LineFile:
+    """Appends lines to ``path.part`` and gives the file its name when the block ends without an exception.
+
+    With ``path`` None nothing is written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self: LinesT) -> LinesT:
+        """Open the file; what an interrupted run left behind is overwritten."""
+        if self.path is not None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._part(self.path).open("w", encoding="utf-8", newline="\n")
+            except OSError as error:
+                raise self._unwritable(error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Rename on success; after an exception the ``.part`` file stays for whoever looks for the cause."""
+        if self._file is None or self.path is None:
+            return
+        try:
+            self._file.close()
+            if kind is None:
+                self._part(self.path).replace(self.path)
+        except OSError as broken:
+            if kind is None:
+                raise self._unwritable(broken) from broken
+
+    def write_line(self, line: str) -> None:
+        """Append one line, flushed; ``DataError`` if the disk is full."""
+        if self._file is None:
+            return
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @staticmethod
+    def _part(path: Path) -> Path:
+        return path.with_name(path.name + ".part")
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(f"{self.path}: cannot be written: {error.strerror or error}")
+
+
 # ---- fairway.runtime.events ------------------------------------------------------------------------------------------
 # The run's log: one JSON object a line for machines, one echoed line for people, from the same facts.
 
@@ -1657,7 +1645,7 @@ def _not_finite(value: object, path: str) -> str | None:
     return next((found for name, child in children if (found := _not_finite(child, name))), None)
 
 
-class EventLog:
+class EventLog(LineFile):
     """Appends events to ``path.part`` and gives the file its name when the stage ends without an exception.
 
     With ``path`` None nothing is written (ranks other than the first); events are checked all the same.
@@ -1671,45 +1659,11 @@ class EventLog:
         echo: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path = path
+        super().__init__(path)
         self.stage = stage
         self._echo = echo
         self._clock = clock
         self._opened_at = clock()
-        self._file: TextIO | None = None
-
-    @property
-    def _part(self) -> Path:
-        assert self.path is not None
-        return self.path.with_name(self.path.name + ".part")
-
-    def __enter__(self) -> "EventLog":
-        """Open the file; what an interrupted run left behind is overwritten."""
-        self._opened_at = self._clock()
-        if self.path is not None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._part.open("w", encoding="utf-8", newline="\n")
-            except OSError as error:
-                raise DataError(f"{self.path}: cannot be written: {error.strerror or error}") from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Rename on success; after an exception the ``.part`` file stays for whoever looks for the cause."""
-        if self._file is None:
-            return
-        assert self.path is not None
-        try:
-            self._file.close()
-            if kind is None:
-                self._part.replace(self.path)
-        except OSError as broken:
-            if kind is None:
-                raise DataError(f"{self.path}: cannot be written: {broken.strerror or broken}") from broken
-        finally:
-            self._file = None
 
     def emit(self, event: str, /, **fields: Any) -> dict[str, Any]:
         """Append one event, flushed; ``GateError`` if a number is NaN or infinite, ``DataError`` if the disk is full.
@@ -1721,13 +1675,7 @@ class EventLog:
         wrong = _not_finite(fields, event)
         if wrong is not None:
             raise GateError(f"{self.stage}: {wrong}, a run's log holds finite numbers only")
-        line = json.dumps(entry, allow_nan=False, ensure_ascii=False)
-        if self._file is not None:
-            try:
-                self._file.write(line + "\n")
-                self._file.flush()
-            except OSError as error:
-                raise DataError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+        self.write_line(json.dumps(entry, allow_nan=False, ensure_ascii=False))
         if self._echo is not None:
             text = render(entry)
             if text is not None:
@@ -1754,40 +1702,19 @@ class Ranks:
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         """Each tensor becomes its sum over ranks, in place; one message a dtype."""
-        self._reduce(tensors, mean=False)
+        self._exchange(tensors, dist.all_reduce)
 
     def mean_(self, tensors: Sequence[Tensor]) -> None:
         """Each tensor becomes its mean over ranks, in place; one message a dtype."""
-        self._reduce(tensors, mean=True)
+        self._exchange(tensors, self._average)
 
-    @torch.no_grad()
-    def _reduce(self, tensors: Sequence[Tensor], *, mean: bool) -> None:
-        if self.world == 1:
-            return
-        for alike in _by_dtype(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
-            dist.all_reduce(flat)
-            if mean:  # gloo has no average of its own
-                flat.div_(self.world)
-            _scatter_flat(flat, alike)
-
-    @torch.no_grad()
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
         """Each tensor becomes the first rank's, in place."""
-        if self.world == 1:
-            return
-        for alike in _by_dtype(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
-            dist.broadcast(flat, src=0)
-            _scatter_flat(flat, alike)
+        self._exchange(tensors, _from_first)
 
     def any(self, flag: bool) -> bool:
         """Whether it is true on any rank, the same on every rank (MAX of the flag, recipes C.4)."""
-        if self.world == 1:
-            return flag
-        flags = torch.tensor([int(flag)], dtype=torch.int32, device=self.device)
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        return bool(flags.item())
+        return bool(self.max(float(flag)))
 
     def max(self, number: float) -> float:
         """Largest of the ranks' numbers, the same on every rank to the last bit."""
@@ -1796,6 +1723,21 @@ class Ranks:
         numbers = torch.tensor([number], dtype=torch.float64, device=self.device)
         dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
         return float(numbers.item())
+
+    def _average(self, flat: Tensor) -> None:
+        dist.all_reduce(flat)
+        flat.div_(self.world)  # gloo has no average of its own
+
+    @torch.no_grad()
+    def _exchange(self, tensors: Sequence[Tensor], message: Callable[[Tensor], object]) -> None:
+        """Send tensors of one dtype as one."""
+        if self.world == 1:
+            return
+        for alike in _by_dtype(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
+            message(flat)
+            for tensor, piece in zip(alike, flat.split_with_sizes([each.numel() for each in alike]), strict=True):
+                tensor.copy_(piece.view(tensor.shape))
 
     def barrier(self) -> None:
         """Return when every rank has come here; a GPU has then finished what was queued on it."""
@@ -1812,14 +1754,12 @@ def _by_dtype(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     return list(alike.values())
 
 
-def _scatter_flat(flat: Tensor, tensors: Sequence[Tensor]) -> None:
-    pieces = flat.split_with_sizes([tensor.numel() for tensor in tensors])
-    for tensor, piece in zip(tensors, pieces, strict=True):
-        tensor.copy_(piece.view(tensor.shape))
+def _from_first(flat: Tensor) -> None:
+    dist.broadcast(flat, src=0)
 
 
 def _rank_variable(name: str) -> int:
-    text = os.environ[name]
+    text = os.environ.get(name, "")
     if not text.isdecimal():
         raise FairwayError(f"environment variable {name} must be a whole number as torchrun sets it, got {text!r}")
     return int(text)
@@ -1849,20 +1789,15 @@ def open_ranks(device: str | None = None, *, alone: bool = False, timeout_s: flo
     raises. Ranks that are connected stay so until ``close_ranks``: to connect anew, some would find the addresses of
     the last time.
     """
-    names = () if alone else ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    present = {name for name in names if os.environ.get(name)}
-    if "WORLD_SIZE" not in present:
+    if alone or not os.environ.get("WORLD_SIZE"):
         rank, world, local = 0, 1, 0
-    elif len(present) < 3:
-        missing = ", ".join(sorted({"RANK", "WORLD_SIZE", "LOCAL_RANK"} - present))
-        raise FairwayError(f"WORLD_SIZE is set but {missing} is not; start several processes with torchrun")
     else:
         rank, world, local = (_rank_variable(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         if not 0 <= rank < world:
             raise FairwayError(f"RANK must be below WORLD_SIZE ({world}), got {rank}")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if place.type == "cuda":
-        if not torch.cuda.is_available():
+        if device is not None and not torch.cuda.is_available():
             raise FairwayError(f"device {device!r} was asked for, but this machine has no usable GPU")
         place = torch.device("cuda", local if place.index is None else place.index)
         torch.cuda.set_device(place)
@@ -1924,18 +1859,15 @@ def collect(
     def observe(site: Site, x: Tensor) -> None:
         moments.add(f"{site.layer}.{site.part}", x)
 
-    taken = 0
-    for batch in islice(batches, count):
-        here = batch.to(ranks.device)
+    stream = iter(batches)
+    for _ in range(count):
+        here = next(stream).to(ranks.device)  # a loader has no end
         bounds = here.cu_seqlens
         longest = None if bounds is None else int(bounds.diff().max())
         hidden = model.hidden(
             here.inputs_BT, looped=looped, cu_seqlens=bounds, max_len=longest, hooks=Hooks(observe=observe)
         )
         moments.add("head", hidden)
-        taken += 1
-    if taken < count:
-        raise GateError(f"calibration needs {count} batches, the loader gave {taken}")
     rows = torch.tensor(list(moments.rows.values()), dtype=torch.int64, device=ranks.device)
     ranks.sum_([*moments.sums.values(), rows])
     samples = dict(zip(moments.sums, rows.tolist(), strict=True))
@@ -1962,15 +1894,14 @@ def check_hessians(hessians: Mapping[str, Tensor], inputs: Mapping[str, int]) ->
     """
     for name, width in inputs.items():
         h_II = hessians.get(name)
-        if h_II is None:
-            raise GateError(f"Hessian of {name} is missing; calibrate this checkpoint again")
-        if h_II.shape != (width, width):
-            raise GateError(f"Hessian of {name} must be {width} x {width}, got shape {list(h_II.shape)}")
-        if not bool(h_II.isfinite().all()):
-            raise GateError(f"Hessian of {name} is not finite; the model or the calibration tokens are damaged")
+        if h_II is None or h_II.shape != (width, width):
+            raise GateError(f"Hessian of {name} must be {width} x {width}; calibrate this checkpoint again")
         largest = float(h_II.abs().max())
-        if largest == 0:
-            raise GateError(f"Hessian of {name} is zero: its input was never active during calibration")
+        if not 0.0 < largest < math.inf:
+            raise GateError(
+                f"Hessian of {name} must be finite and not all zero, its largest entry is {largest}: the model or the"
+                " calibration tokens are damaged, or its input was never active"
+            )
         asymmetry = float((h_II - h_II.T).abs().max()) / largest
         if asymmetry > HESSIAN_ASYMMETRY_LIMIT:
             raise GateError(
@@ -2079,7 +2010,7 @@ def _packing_bytes(tensor: Tensor) -> bytes:
 StoredCodec = Literal["range", "brotli", "zstd", "lzma"]
 
 STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma")
-"""Names that an artifact may hold; of equally small ones ``smallest`` takes the first."""
+"""Names that an artifact may hold."""
 
 _RANGE_MANTISSA_BITS = (1, 2, 3, 4, 6, 8, 12, 20)
 _RANGE_STORED, _RANGE_CODED = 0, 1
@@ -2090,55 +2021,48 @@ _CodecBytes = np.ndarray[Any, np.dtype[np.uint8]]
 _CodecCounts = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def compress(codec: CodecName, raw: bytes, *, value_bytes: int) -> tuple[StoredCodec, bytes]:
+def compress(quant: QuantSpec, raw: bytes, *, value_bytes: int) -> tuple[StoredCodec, bytes]:
     """The codec that was used and its payload; equal input gives equal output.
 
-    ``value_bytes`` is 1 for symbols and 2 for halves; ``smallest`` tries every codec.
+    ``value_bytes`` is 1 for symbols and 2 for halves; ``smallest`` tries the range coder and brotli. (On the symbols of
+    the pocket record neither zstd nor lzma was ever the smallest, and each is code that a submission would carry.)
     """
     assert len(raw) % value_bytes == 0, (len(raw), value_bytes)
-    if codec == "smallest":
-        tried = [(name, _codec_encoded(name, raw, value_bytes)) for name in STORED_CODECS]
-        return min(tried, key=lambda attempt: len(attempt[1]))
-    return codec, _codec_encoded(codec, raw, value_bytes)
+    planes = b"".join(_codec_planes(raw, value_bytes))
+    brotli_payload = bytes(brotli.compress(planes, quality=11, lgwin=24)) if planes else b""
+    range_payload = _range_encoded(raw, value_bytes)
+    if len(range_payload) <= len(brotli_payload):
+        return "range", range_payload
+    return "brotli", brotli_payload
 
 
-def decompress(codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes: int) -> bytes:
+def decompress(quant: QuantSpec, codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes: int) -> bytes:
     """The ``raw_size`` bytes that were compressed; ``ArtifactError`` if the payload holds anything else.
 
-    Memory stays within a small multiple of ``raw_size``, whatever the payload says of itself.
+    A recipe that packs by zstd or lzma says so, and no other reads them. Memory stays within a small multiple of
+    ``raw_size``, whatever the payload says of itself.
     """
     if raw_size == 0:
         if payload:
-            raise ArtifactError(f"{codec} payload of an empty stream must be empty, got {len(payload)} bytes")
+            raise MalformedError(f"{codec} payload of an empty stream must be empty, got {len(payload)} bytes")
         return b""
     try:
         if codec == "range":
             return _codec_interleave(_range_decoded(payload, raw_size, value_bytes), value_bytes)
         if codec == "brotli":
             planes = _brotli_decoded(payload, raw_size)
-        elif codec == "zstd":
-            planes = _zstd_decoded(payload, raw_size)
         else:
-            planes = _lzma_decoded(payload, raw_size)
+            raise MalformedError(f"the recipe packs by {quant.codec}, a stream is packed by {codec}")
     # constriction reports symbols that its model cannot have produced as an AssertionError
-    except (AssertionError, ValueError, IndexError, brotli.error, zstandard.ZstdError, lzma.LZMAError) as error:
-        raise ArtifactError(f"{codec} payload of {len(payload)} bytes is damaged: {error}") from error
+    except (AssertionError, ValueError, IndexError, brotli.error, *_codec_errors(quant)) as error:
+        raise MalformedError(f"{codec} payload of {len(payload)} bytes is damaged: {error}") from error
     if len(planes) != raw_size:
-        raise ArtifactError(f"{codec} payload must hold {raw_size} bytes, got {len(planes)}")
+        raise MalformedError(f"{codec} payload must hold {raw_size} bytes, got {len(planes)}")
     return _codec_interleave(planes, value_bytes)
 
 
-def _codec_encoded(codec: StoredCodec, raw: bytes, value_bytes: int) -> bytes:
-    if not raw:
-        return b""
-    planes = b"".join(_codec_planes(raw, value_bytes))
-    if codec == "range":
-        return _range_encoded(raw, value_bytes)
-    if codec == "brotli":
-        return bytes(brotli.compress(planes, quality=11, lgwin=24))
-    if codec == "zstd":
-        return zstandard.ZstdCompressor(level=22, write_content_size=False, write_checksum=False).compress(planes)
-    return lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_lzma_filters(len(raw)))
+def _codec_errors(quant: QuantSpec) -> list[type[Exception]]:
+    return []
 
 
 def _codec_planes(raw: bytes, value_bytes: int) -> list[bytes]:
@@ -2160,30 +2084,7 @@ def _brotli_decoded(payload: bytes, raw_size: int) -> bytes:
     decoder = brotli.Decompressor()
     planes: bytes = decoder.process(payload, output_buffer_limit=raw_size + 1)
     if not decoder.is_finished():
-        raise ArtifactError(f"brotli payload of {len(payload)} bytes does not end after {raw_size} bytes")
-    return planes
-
-
-def _zstd_decoded(payload: bytes, raw_size: int) -> bytes:
-    # A frame that tells its size would have so much allocated; we never write such a frame.
-    if zstandard.get_frame_parameters(payload).content_size != zstandard.CONTENTSIZE_UNKNOWN:
-        raise ArtifactError("zstd payload names its own size, which this format does not allow")
-    window = max(1 << 10, 1 << (raw_size - 1).bit_length())
-    decoder = zstandard.ZstdDecompressor(max_window_size=window)
-    return decoder.decompress(payload, max_output_size=raw_size, allow_extra_data=False)
-
-
-def _lzma_filters(raw_size: int) -> list[dict[str, Any]]:
-    # Order-0 data: the literal coder needs no context of the byte before, nor of the position.
-    dictionary = max(1 << 12, min(1 << 26, 1 << (raw_size - 1).bit_length()))
-    return [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary, "lc": 0, "pb": 0}]
-
-
-def _lzma_decoded(payload: bytes, raw_size: int) -> bytes:
-    decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_lzma_filters(raw_size))
-    planes = decoder.decompress(payload, max_length=raw_size + 1)
-    if not decoder.eof or decoder.unused_data:
-        raise ArtifactError(f"lzma payload of {len(payload)} bytes does not end after {raw_size} bytes")
+        raise MalformedError(f"brotli payload of {len(payload)} bytes does not end after {raw_size} bytes")
     return planes
 
 
@@ -2191,6 +2092,8 @@ def _lzma_decoded(payload: bytes, raw_size: int) -> bytes:
 
 
 def _range_encoded(raw: bytes, value_bytes: int) -> bytes:
+    if not raw:
+        return b""
     pieces = [
         _range_plane_encoded(np.frombuffer(plane, np.uint8), _range_flip(value_bytes))
         for plane in _codec_planes(raw, value_bytes)
@@ -2233,25 +2136,25 @@ def _range_plane_encoded(plane: _CodecBytes, flip: int) -> bytes:
 
 def _range_plane_decoded(piece: memoryview, values: int, flip: int) -> bytes:
     if len(piece) == 0:
-        raise ArtifactError("range payload ends before its last plane")
+        raise MalformedError("range payload ends before its last plane")
     if piece[0] == _RANGE_STORED:
         if len(piece) - 1 != values:
-            raise ArtifactError(f"stored plane must have {values} bytes, got {len(piece) - 1}")
+            raise MalformedError(f"stored plane must have {values} bytes, got {len(piece) - 1}")
         return bytes(piece[1:])
     if piece[0] != _RANGE_CODED:
-        raise ArtifactError(f"mode of a plane must be {_RANGE_STORED} or {_RANGE_CODED}, got {piece[0]}")
+        raise MalformedError(f"mode of a plane must be {_RANGE_STORED} or {_RANGE_CODED}, got {piece[0]}")
     mantissa_bits, first, more = piece[1], piece[2], piece[3]
     if mantissa_bits not in _RANGE_MANTISSA_BITS or first + more > 255:
-        raise ArtifactError(f"range table is damaged: {mantissa_bits} mantissa bits, symbols {first}..{first + more}")
+        raise MalformedError(f"range table is damaged: {mantissa_bits} mantissa bits, symbols {first}..{first + more}")
     codes, rest = [], piece[4:]
     for _ in range(more + 1):
         code, rest = _read_leb128(rest)
         codes.append(code)
     if len(rest) % 4:
-        raise ArtifactError(f"range coder's words must be 4 bytes each, got {len(rest)} bytes")
+        raise MalformedError(f"range coder's words must be 4 bytes each, got {len(rest)} bytes")
     if more == 0:
         if len(rest):
-            raise ArtifactError(f"a plane of one symbol needs no words, got {len(rest)} bytes")
+            raise MalformedError(f"a plane of one symbol needs no words, got {len(rest)} bytes")
         return bytes([first ^ flip]) * values
     model = _range_model(np.array(codes, np.int64), mantissa_bits)
     words = np.frombuffer(rest, "<u4").astype(np.uint32)
@@ -2265,17 +2168,17 @@ def _range_plane_decoded(piece: memoryview, values: int, flip: int) -> bytes:
         encoder.encode(symbols, model)
     # the decoder reads on past the end and stops early without complaint; encoding again costs little and proves both
     if not np.array_equal(encoder.get_compressed(), words):
-        raise ArtifactError(f"range payload is not that of {values} values")
+        raise MalformedError(f"range payload is not that of {values} values")
     return ((plane + np.uint8(first)) ^ np.uint8(flip)).tobytes()
 
 
 def _range_model(codes: _CodecCounts, mantissa_bits: int) -> Any:
     """The categorical model of a table; symbols that never occur get the least probability that the coder has."""
     if int(codes.max()) >> mantissa_bits > _RANGE_EXPONENT_CAP:
-        raise ArtifactError(f"a count of a range table must be below 2**{_RANGE_EXPONENT_CAP + mantissa_bits}")
+        raise MalformedError(f"a count of a range table must be below 2**{_RANGE_EXPONENT_CAP + mantissa_bits}")
     counts = _range_counts(codes, mantissa_bits)
     if not counts.any():
-        raise ArtifactError("a range table must have a count above zero")
+        raise MalformedError("a range table must have a count above zero")
     return constriction.stream.model.Categorical(counts.astype(np.float64), perfect=False)
 
 
@@ -2319,7 +2222,7 @@ def _read_leb128(data: memoryview) -> tuple[int, memoryview]:
         number |= (digit & 0x7F) << (7 * place)
         if digit < 0x80:
             return number, data[place + 1 :]
-    raise ArtifactError("a number of a range payload does not end")
+    raise MalformedError("a number of a range payload does not end")
 
 
 # ---- fairway.quant.artifact ------------------------------------------------------------------------------------------
@@ -2394,7 +2297,9 @@ def read_artifact(data: bytes) -> Artifact:
         _artifact_refuse(f"version must be {ARTIFACT_VERSION}, got {version}")
     body, digest = data[:-_ARTIFACT_DIGEST_BYTES], data[-_ARTIFACT_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
-        _artifact_refuse("SHA-256 of its content differs from the one at its end; it is truncated or damaged")
+        raise ArtifactError(
+            "artifact SHA-256 of its content differs from the one at its end; it is truncated or damaged"
+        )
     start = _ARTIFACT_PREFIX.size
     header = _artifact_header(body[start : start + stored_size], stored_size, text_size)
     tensors = _artifact_tensors(header["tensors"])
@@ -2403,7 +2308,7 @@ def read_artifact(data: bytes) -> Artifact:
 
 
 def _artifact_refuse(reason: str) -> NoReturn:
-    raise ArtifactError(f"artifact {reason}")
+    raise MalformedError(f"artifact {reason}")
 
 
 def _artifact_header(stored: bytes, stored_size: int, text_size: int) -> dict[str, Any]:
@@ -2419,7 +2324,7 @@ def _artifact_header(stored: bytes, stored_size: int, text_size: int) -> dict[st
         # RecursionError: brackets within brackets, thousands of them
         header = json.loads(text.decode(), parse_constant=_artifact_no_constant)
     except (zlib.error, ValueError, RecursionError) as error:
-        raise ArtifactError(f"artifact header is not deflated JSON: {str(error)[:200]}") from error
+        raise MalformedError(f"artifact header is not deflated JSON: {str(error)[:200]}") from error
     fields = _artifact_object(header, {"extra", "rotation", "streams", "tensors"}, "header")
     if not isinstance(fields["extra"], dict):
         _artifact_refuse("header's extra must be an object")
@@ -2459,12 +2364,9 @@ def _artifact_tensors(listed: object) -> tuple[StoredTensor, ...]:
 def _artifact_tensor(entry: object) -> StoredTensor:
     fields = _artifact_object(entry, {"name", "shape", "role", "bits", "stream"}, "tensor")
     name, shape, bits = fields["name"], fields["shape"], fields["bits"]
-    try:
-        role = role_of(name) if isinstance(name, str) else None
-    except ValueError:
-        role = None
-    if role is None or fields["role"] != role.value or fields["stream"] != role.value:
+    if not (isinstance(name, str) and is_named(name) and fields["role"] == fields["stream"] == role_of(name).value):
         _artifact_refuse(f"tensor {str(name)[:80]!r} must have the role and the stream that its name says")
+    role = role_of(name)
     if not isinstance(shape, list) or not 1 <= len(shape) <= _ARTIFACT_AXES_CAP:
         _artifact_refuse(f"tensor {name} must have 1..{_ARTIFACT_AXES_CAP} axes")
     if not all(_artifact_is_count(axis, _ARTIFACT_VALUES_CAP) and axis > 0 for axis in shape):
@@ -2510,106 +2412,6 @@ def _artifact_rotation(entry: object) -> NoRotation | Hadamard:
     if fields["kind"] != "hadamard" or type(fields["seed"]) is not int:
         _artifact_refuse("rotation must be null or of kind hadamard with a seed")
     return Hadamard(seed=fields["seed"])
-
-
-# ---- fairway.quant.describe ------------------------------------------------------------------------------------------
-# What lies in an artifact, row by row: for ``fairway inspect`` and the report.
-
-
-CONTAINER_ROLE = "container"
-"""Role of the row that holds prefix, header and digest."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactRow:
-    """One tensor, all steps together, or the container; ``size_bytes`` of all rows sum to the artifact's."""
-
-    name: str
-    role: str
-    bits: int
-    """Of one value before compression."""
-    count: int
-    size_bytes: int
-    """Its part of its stream's compressed bytes, in proportion to its entropy."""
-    share: float
-    """``size_bytes`` over the whole artifact's."""
-    entropy_bytes: float
-    """What it takes under the frequencies of its whole stream (order 0); a codec can only do better by context."""
-    efficiency: float
-    """Entropy over compressed bytes of its stream; above 1 where the codec found more than frequencies."""
-    codec: str
-
-
-def describe(data: bytes) -> list[ArtifactRow]:
-    """Rows in the artifact's order: tensors, steps, container; ``ArtifactError`` if the bytes are no artifact."""
-    artifact = read_artifact(data)
-    rows: list[ArtifactRow] = []
-    used = 0
-    for stream in artifact.streams:
-        raw = decompress(stream.codec, stream.payload, raw_size=stream.raw_size, value_bytes=value_bytes(stream.name))
-        used += len(stream.payload)
-        members = _described_members(artifact, stream.name)
-        entropies = _described_entropies(raw, [member.count for member in members], value_bytes(stream.name))
-        weights = entropies if sum(entropies) > 0 else [float(member.count) for member in members]
-        sizes = _described_apportion(len(stream.payload), weights)
-        efficiency = sum(entropies) / len(stream.payload) if stream.payload else 1.0
-        rows.extend(
-            ArtifactRow(m.name, m.role, m.bits, m.count, size, size / len(data), entropy, efficiency, stream.codec)
-            for m, size, entropy in zip(members, sizes, entropies, strict=True)
-        )
-    rest = len(data) - used
-    container = ArtifactRow(CONTAINER_ROLE, CONTAINER_ROLE, 8, rest, rest, rest / len(data), float(rest), 1.0, "zlib")
-    return [*rows, container]
-
-
-@dataclass(frozen=True, slots=True)
-class _DescribedMember:
-    name: str
-    role: str
-    bits: int
-    count: int
-
-
-def _described_members(artifact: Artifact, stream: str) -> list[_DescribedMember]:
-    if stream == STEPS_STREAM:
-        steps = sum(tensor.shape[0] for tensor in artifact.tensors if not tensor.is_kept)
-        return [_DescribedMember(STEPS_STREAM, STEPS_STREAM, 16, steps)]
-    return [_described_member(tensor) for tensor in artifact.tensors if tensor.stream == stream]
-
-
-def _described_member(tensor: StoredTensor) -> _DescribedMember:
-    return _DescribedMember(tensor.name, str(tensor.role.value), tensor.bits, tensor.count)
-
-
-def _described_entropies(raw: bytes, counts: Sequence[int], value_bytes: int) -> list[float]:
-    """Bytes that each run of ``counts`` values takes, byte plane by byte plane, under the stream's frequencies."""
-    entropies = [0.0] * len(counts)
-    for place in range(value_bytes):
-        plane = raw[place::value_bytes]
-        bits = [0.0 if not n else math.log2(len(plane) / n) for n in _described_counts(plane)]
-        start = 0
-        for member, count in enumerate(counts):
-            run = _described_counts(plane[start : start + count])
-            entropies[member] += sum(n * cost for n, cost in zip(run, bits, strict=True)) / 8
-            start += count
-    return entropies
-
-
-def _described_counts(plane: bytes) -> list[int]:
-    # bytearray: torch wants memory that it may write to, and none of length zero
-    values = torch.frombuffer(bytearray(plane), dtype=torch.uint8) if plane else torch.empty(0, dtype=torch.uint8)
-    counts: list[int] = values.bincount(minlength=256).tolist()
-    return counts
-
-
-def _described_apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to ``weights`` that sum to ``total`` (largest remainders, the first of equals)."""
-    scale = total / sum(weights) if sum(weights) > 0 else 0.0
-    parts = [math.floor(weight * scale) for weight in weights]
-    order = sorted(range(len(weights)), key=lambda i: parts[i] - weights[i] * scale)
-    for i in order[: total - sum(parts)]:
-        parts[i] += 1
-    return parts
 
 
 # ---- fairway.quant.grid ----------------------------------------------------------------------------------------------
@@ -2937,7 +2739,7 @@ def rotation_deviation(spec: ModelSpec, state: Mapping[str, Tensor], turns: Mapp
 def _pipeline_logits(spec: ModelSpec, state: Mapping[str, Tensor], tokens_BT: Tensor, hooks: Hooks) -> Tensor:
     model = Gpt(spec)
     model.load_state_dict(bank(state, spec.layers))
-    logits: Tensor = model(tokens_BT, looped=isinstance(spec.loops, Loops), hooks=hooks)
+    logits: Tensor = model(tokens_BT, looped=True, hooks=hooks)
     return logits
 
 
@@ -2960,7 +2762,6 @@ def pack(
     quantized: QuantizedModel,
     quant: QuantSpec,
     extra: Mapping[str, Any],
-    events: EventLog | None = None,
 ) -> bytes:
     """The artifact's bytes; equal arguments give equal bytes. ``extra`` (JSON) goes into the header as it is."""
     named = {**quantized.symbols, **quantized.kept}
@@ -2968,53 +2769,44 @@ def pack(
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
     streams = []
     for stream, raw in to_streams(tensors, quantized).items():
-        codec, payload = compress(quant.codec, raw, value_bytes=value_bytes(stream))
+        codec, payload = compress(quant, raw, value_bytes=value_bytes(stream))
         streams.append(StoredStream(stream, codec, payload, len(raw)))
-    data = write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
-    if events is not None:
-        for row in describe(data):
-            events.emit(
-                "tensor",
-                name=row.name,
-                role=row.role,
-                bits=row.bits,
-                count=row.count,
-                size_bytes=row.size_bytes,
-                entropy_bytes=row.entropy_bytes,
-            )
-    return data
+    return write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
 
 
-def restore_quantized(artifact: Artifact) -> QuantizedModel:
+def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
     """Symbols, steps and kept tensors of an artifact; ``ArtifactError`` if a payload or a value is damaged."""
     streams = {
-        s.name: decompress(s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
+        s.name: decompress(quant, s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
         for s in artifact.streams
     }
     assert streams.keys() == raw_sizes(artifact.tensors).keys()
     quantized = from_streams(artifact.tensors, streams)
     for tensor in artifact.tensors:
-        if tensor.is_kept:
-            if not bool(quantized.kept[tensor.name].isfinite().all()):
-                raise ArtifactError(f"tensor {tensor.name} of the artifact holds a value that is not finite")
-            continue
-        steps, symbols = quantized.steps[tensor.name], quantized.symbols[tensor.name]
-        if not bool((steps.isfinite() & (steps > 0)).all()):
-            raise ArtifactError(f"tensor {tensor.name} of the artifact has a step that is not finite and positive")
-        largest = largest_symbol(tensor.bits)
-        if int(symbols.max()) > largest or int(symbols.min()) < -largest:
-            raise ArtifactError(f"tensor {tensor.name} of the artifact has symbols beyond +-{largest}")
+        if not _pipeline_is_sound(tensor, quantized):
+            raise MalformedError(
+                f"tensor {tensor.name} of the artifact holds values that its {tensor.bits} bits do not"
+            )
     return quantized
 
 
-def unpack(data: bytes, *, fold: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _pipeline_is_sound(tensor: StoredTensor, quantized: QuantizedModel) -> bool:
+    """Whether what is kept is finite, steps are finite and positive, and symbols lie on the grid."""
+    if tensor.is_kept:
+        return bool(quantized.kept[tensor.name].isfinite().all())
+    steps, symbols = quantized.steps[tensor.name], quantized.symbols[tensor.name]
+    is_on_grid = -int(symbols.min()) <= largest_symbol(tensor.bits) >= int(symbols.max())
+    return is_on_grid and bool((steps.isfinite() & (steps > 0)).all())
+
+
+def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Float32 weights by names outside banks, and the header; ``ArtifactError`` if the bytes are no artifact.
 
-    With ``fold`` any rotation is undone in the weights. Without it they stay baked and need ``online_hooks``:
-    slower, the same function.
+    ``quant`` is the recipe's, by which the artifact was packed. With ``fold`` any rotation is undone in the weights.
+    Without it they stay baked and need ``online_hooks``: slower, the same function.
     """
     artifact = read_artifact(data)
-    quantized = restore_quantized(artifact)
+    quantized = restore_quantized(artifact, quant)
     turns = rotations({t.name: t.shape for t in artifact.tensors}, artifact.rotation) if fold else {}
     state = {}
     for tensor in artifact.tensors:
@@ -3072,23 +2864,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     write_bytes_atomic(path, safetensors.torch.save(plain, header))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors of a safetensors file and the metadata that ``save_tensors`` put there; ``DataError`` if damaged."""
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; ``DataError`` if it is damaged or missing."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; it should hold tensors (safetensors)")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            header = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}
     except (safetensors.SafetensorError, OSError) as error:
         raise DataError(f"{path}: not a whole safetensors file: {error}") from error
-    try:
-        metadata = json.loads(header.get(_METADATA_KEY, "{}"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: the metadata is not JSON: {error.msg}") from error
-    if not isinstance(metadata, dict):
-        raise DataError(f"{path}: the metadata must be a JSON object, got {type(metadata).__name__}")
-    return tensors, {str(key): str(value) for key, value in metadata.items()}
 
 
 def sha256_file(path: Path) -> str:
@@ -3251,59 +3035,23 @@ def losses_sha256(losses_N: Tensor) -> str:
     return hashlib.sha256(_raw_bytes(losses_N.to(torch.float32))).hexdigest()
 
 
-class Ledger:
+class Ledger(LineFile):
     """Appends entries to ``path.part``; the file gets its name when the block ends without an exception.
 
     With ``path`` None nothing is written; the chain and its ``head`` are the same.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self.path = path
+        super().__init__(path)
         self.head = FIRST_PREV
         self._entries = 0
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> "Ledger":
-        """Open the file; what an interrupted run left behind is overwritten."""
-        if self.path is not None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.with_name(self.path.name + ".part").open("w", encoding="ascii", newline="\n")
-            except OSError as error:
-                raise self._unwritable(error) from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Rename on success; after an exception the ``.part`` file stays for whoever looks for the cause."""
-        if self._file is None:
-            return
-        assert self.path is not None
-        try:
-            self._file.close()
-            if kind is None:
-                self.path.with_name(self.path.name + ".part").replace(self.path)
-        except OSError as broken:
-            if kind is None:
-                raise self._unwritable(broken) from broken
-        finally:
-            self._file = None
 
     def append(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Add one entry to the chain; ``DataError`` if the disk refuses."""
         entry = {"i": self._entries, "kind": kind, "prev": self.head, **fields}
         self.head = hashlib.sha256(canonical_json(entry).encode()).hexdigest()
         self._entries += 1
-        if self._file is None:
-            return
-        try:
-            self._file.write(canonical_json({**entry, "hash": self.head}) + "\n")
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> DataError:
-        return DataError(f"{self.path}: the ledger cannot be written: {error.strerror or error}")
+        self.write_line(canonical_json({**entry, "hash": self.head}))
 
 
 # ---- fairway.score.windows -------------------------------------------------------------------------------------------
@@ -3507,11 +3255,11 @@ class Referee:
     def __init__(self, tokens_N: Tensor, bytes_N: Tensor, lengths: Sequence[int]) -> None:
         if sum(lengths) != tokens_N.numel() or min(lengths, default=0) < 1 or tokens_N.numel() < 2:
             raise DataError(
-                f"validation stream: documents of {sum(lengths)} tokens in all, the stream has {tokens_N.numel()};"
+                f"documents of {sum(lengths)} tokens in all, the stream has {tokens_N.numel()};"
                 " these must be equal, no document empty, and the stream at least 2 tokens long"
             )
         if int(bytes_N[1:].sum()) < 1:
-            raise DataError("validation stream: its targets stand for 0 bytes of text, bits per byte need at least 1")
+            raise DataError("the targets stand for 0 bytes of text, bits per byte need at least 1")
         self._tokens_N = tokens_N.to(torch.int64)
         self._bytes_N = bytes_N.to("cpu", torch.int64)
         self._largest = int(tokens_N.max())
@@ -4213,7 +3961,7 @@ def load_model(path: Path, spec: ModelSpec, dtype: torch.dtype = torch.float32) 
 
     ``DataError`` unless names and shapes are exactly the model's own.
     """
-    tensors, _ = load_tensors(path)
+    tensors = load_tensors(path)
     model = Gpt(spec, dtype)
     wanted = dict(model.named_parameters())
     missing, surplus = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
@@ -4941,7 +4689,7 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def training_batches(recipe: Recipe, train_folder: Path, ranks: Ranks) -> PackedBatches | ContiguousBatches:
+def training_batches(recipe: Recipe, train_folder: Path, ranks: Ranks) -> PackedBatches:
     """The recipe's loader over the training shards, from their beginning."""
     spec = recipe.train
     kind = PackedBatches
@@ -4985,7 +4733,7 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
             training_batches(run.recipe, train_folder, stage.ranks),
             run.recipe.train.calibration_batches,
             stage.ranks,
-            looped=isinstance(run.recipe.model.loops, Loops),
+            looped=True,
             events=stage.log,
         )
         if stage.ranks.is_first:
@@ -4997,7 +4745,7 @@ def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: 
     """Weights and Hessians to integers, steps and kept tensors (safetensors)."""
     with open_stage(run, "rotate_gptq", events, alone=True) as stage:
         model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
-        gathered, _ = load_tensors(hessians)
+        gathered = load_tensors(hessians)
         save_quantized(quantized, rotate_gptq(model, gathered, run.recipe.quant, stage.log))
         stage.log.emit("done", seconds=stage.seconds)
 
@@ -5006,7 +4754,7 @@ def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -
     """Integers to the artifact, whose size the rule counts and this returns."""
     with open_stage(run, "compress", events, alone=True) as stage:
         extra = {"recipe_sha256": run.recipe_sha256, "seed": run.seed}
-        data = pack(load_quantized(quantized), run.recipe.quant, extra, stage.log)
+        data = pack(load_quantized(quantized), run.recipe.quant, extra)
         write_bytes_atomic(artifact, data)
         stage.log.emit(
             "done",
@@ -5028,10 +4776,10 @@ def evaluate_stage(
     with open_stage(run, "evaluate", events, alone=True) as stage:
         artifact_sha256 = sha256_file(artifact)
         model = restore_artifact(run, artifact, stage.ranks.device)
-        tokens_N, bytes_N = validation(val_folder, tokenizer)
+        tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         stage.log.emit("load", seconds=stage.seconds, artifact_sha256=artifact_sha256)
         spec = run.recipe.score
-        looped = isinstance(run.recipe.model.loops, Loops)
+        looped = True
         quantized = evaluate(
             model,
             tokens_N,
@@ -5069,7 +4817,7 @@ def evaluate_float_stage(
     """Weights before quantization to a diagnostic score: what rounding costs is told against it."""
     with open_stage(run, "float", events, alone=True) as stage:
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
-        tokens_N, bytes_N = validation(val_folder, tokenizer)
+        tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         score = evaluate(
             model,
             tokens_N,
@@ -5077,7 +4825,7 @@ def evaluate_float_stage(
             run.recipe.score,
             run.recipe.score.diagnostic,
             seed=run.seed,
-            looped=isinstance(run.recipe.model.loops, Loops),
+            looped=True,
             ledger_path=None,
             events=stage.log,
             name="float",
@@ -5099,16 +4847,19 @@ def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
         data = artifact.read_bytes()
     except OSError as error:
         raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
-    state, _ = unpack(data)
+    state, _ = unpack(data, run.recipe.quant)
     model = Gpt(run.recipe.model, dtype=compute_dtype(device))
     model.load_state_dict(bank(state, run.recipe.model.layers))
     return model.to(device)
 
 
-def validation(val_folder: Path, tokenizer: Path) -> tuple[Tensor, Tensor]:
-    """The validation stream, and the bytes that each of its positions counts as a target."""
+def validation(run: Run, val_folder: Path, tokenizer: Path) -> tuple[Tensor, Tensor]:
+    """The validation stream, and the bytes that each of its positions counts as a target.
+
+    The recipe's corpus settles what counts them: exports whose texts were rewritten bring sidecars.
+    """
     tokens_N = load_tokens(val_folder, "val")
-    return tokens_N, target_bytes(val_folder, tokens_N, tokenizer)
+    return tokens_N, ByteTable.from_tokenizer(tokenizer).of_targets(tokens_N)
 
 
 def save_quantized(path: Path, model: QuantizedModel) -> None:
@@ -5120,7 +4871,7 @@ def save_quantized(path: Path, model: QuantizedModel) -> None:
 
 def load_quantized(path: Path) -> QuantizedModel:
     """What ``save_quantized`` wrote."""
-    tensors, _ = load_tensors(path)
+    tensors = load_tensors(path)
     groups: dict[str, dict[str, Tensor]] = {"symbols": {}, "steps": {}, "kept": {}}
     for key, tensor in tensors.items():
         group, _, name = key.partition("/")
@@ -5237,25 +4988,22 @@ def _launch_complain(line: str) -> None:
     sys.stderr.flush()
 
 
-class _LaunchParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise FairwayError(message)
-
-
 def _launch_arguments(arguments: Sequence[str]) -> dict[str, Any]:
-    parser = _LaunchParser(allow_abbrev=False, description="Without options: the whole run.")
-    parser.add_argument("--stage", choices=list(STAGE_FILES))
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("-o", "--output", type=Path)
-    for name in sorted({"events"}.union(*STAGE_FILES.values())):
-        parser.add_argument(f"--{name}", type=Path)
-    asked = parser.parse_args(arguments).__dict__
-    stage = asked["stage"]
-    wanted = {"stage", "seed", "output", "events", *STAGE_FILES[stage]} if stage else set()
-    if {name for name in asked if asked[name] is not None} != wanted:
-        options = " ".join(f"--{name}" for name in sorted(wanted)) or "no options"
-        raise FairwayError(f"{f'stage {stage}' if stage else 'the whole run'} takes {options}, no more and no less")
-    return asked
+    """Options by name: pairs of ``--name value``, each a file but ``stage`` and ``seed``."""
+    asked = dict(zip((word.lstrip("-") for word in arguments[::2]), arguments[1::2], strict=False))
+    if "o" in asked:
+        asked["output"] = asked.pop("o")
+    stage = asked.get("stage")
+    wanted = {"stage", "seed", "output", "events", *STAGE_FILES[stage]} if stage in STAGE_FILES else set()
+    if asked.keys() != wanted or len(arguments) != 2 * len(wanted):
+        options = " ".join(f"--{name}" for name in sorted(wanted))
+        raise FairwayError(
+            f"stage {stage} takes {options}, no more and no less"
+            if wanted
+            else f"the whole run takes no options, --stage is one of {', '.join(STAGE_FILES)}"
+        )
+    seed = _launch_number(int, asked.pop("seed", 0), "--seed must be a whole number")
+    return {**{name: Path(value) for name, value in asked.items()}, "stage": stage, "seed": seed}
 
 
 def _launch_whole(program: Program, given: dict[str, str]) -> None:
