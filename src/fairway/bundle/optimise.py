@@ -304,13 +304,7 @@ class Calls:
                     self.handed_on.add(node.id)
                 else:
                     self.handed_on.add(f".{node.attr}")
-        bases = {
-            base.id
-            for node in tree.body
-            if isinstance(node, ast.ClassDef)
-            for base in node.bases
-            if isinstance(base, ast.Name)
-        }
+        bases = _base_names(tree)
         methods: dict[str, list[tuple[ast.ClassDef, ast.FunctionDef]]] = {}
         for node in tree.body:
             if isinstance(node, ast.FunctionDef):
@@ -551,17 +545,17 @@ def _drop_unread(tree: ast.Module, calls: Calls, written_out: frozenset[str]) ->
                 _drop_unread_in(inner, seen)
 
 
+def _base_names(tree: ast.Module) -> set[str]:
+    """Classes that others are made from."""
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    return {base.id for node in classes for base in node.bases if isinstance(base, ast.Name)}
+
+
 def _private_reads(tree: ast.Module) -> dict[str, set[str]]:
     """Attributes that only methods read, of their own ``self``: to the classes in which they do."""
     found: dict[str, set[str]] = {}
     others: set[str] = set()
-    bases = {
-        base.id
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
-        for base in node.bases
-        if isinstance(base, ast.Name)
-    }
+    bases = _base_names(tree)
     for node in tree.body:
         family = isinstance(node, ast.ClassDef) and (node.name in bases or bool(node.bases))
         for each in ast.walk(node):

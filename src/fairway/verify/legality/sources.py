@@ -16,6 +16,7 @@ C_SUFFIXES = (".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hpp")
 C_LIMIT_BYTES = 1_000_000
 MOST_C_FILES = 40
 MOST_TEXTS = 12
+MOST_LOG_LINES = 300_000
 MOST_LETTERS = 2000
 """Of one sentence; a longer one is cut, so that no pattern takes long."""
 _TEXT_LIMIT_BYTES = 400_000
@@ -101,6 +102,20 @@ def sentences(submission: Submission) -> Iterator[Sentence]:
             line += text.count("\n", at, end.end())
             at = end.end()
         yield from _sentence(file, text[at:], line)
+
+
+def log_lines(submission: Submission) -> Iterator[tuple[str, int, bytes]]:
+    """Each line of each log with its file and number; lines are cut at 4,096 bytes and logs that cannot be read end."""
+    for log in submission.logs:
+        try:
+            with submission.tree.open(log.file) as stream:
+                for number in range(1, MOST_LOG_LINES + 1):
+                    line = stream.readline(4096)
+                    if not line:
+                        break
+                    yield log.file, number, line
+        except (OSError, ValueError, DataError):
+            continue
 
 
 def _sentence(file: str, text: str, line: int) -> Iterator[Sentence]:

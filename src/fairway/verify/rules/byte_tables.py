@@ -17,15 +17,14 @@ from fairway.verify.legality.expressions import (
     scopes,
 )
 from fairway.verify.legality.sentencepiece import pieces_of
-from fairway.verify.legality.sources import cannot_see, python_programs
+from fairway.verify.legality.sources import cannot_see, log_lines, python_programs
 from fairway.verify.submission import Submission
 
 SPACE = "\u2581"
 _MODEL_LIMIT_BYTES = 8_000_000
-_LOG_LIMIT_LINES = 300_000
 _RATE = re.compile(r"\A(?:avg_|mean_)?(?:bytes_per_tok(?:en)?s?|tok(?:en)?s?_per_byte|bpt)\Z", re.IGNORECASE)
 _TABLE_KEYS = frozenset(("base_bytes", "token_bytes", "byte_lengths", "bytes_per_token"))
-_COUNTED = re.compile(rb"\btokens[=:]\s*([\d,]+)\s+bytes[=:]\s*([\d,]+)")
+_COUNTED = re.compile(rb"\btokens[=:]\s*(\d[\d,]*)\s+bytes[=:]\s*(\d[\d,]*)")
 
 
 def _check(submission: Submission) -> Iterator[Finding]:
@@ -176,26 +175,19 @@ def _counts(submission: Submission) -> list[tuple[str, int | None, str]]:
     validation = submission.track.validation
     if validation is None:
         return []
-    for log in submission.logs:
-        try:
-            with submission.tree.open(log.file) as stream:
-                for number, raw in enumerate(iter(lambda: stream.readline(4096), b""), start=1):  # noqa: B023
-                    if number > _LOG_LIMIT_LINES:
-                        break
-                    match = _COUNTED.search(raw) if b"bytes" in raw else None
-                    if match is None:
-                        continue
-                    tokens, size = (int(text.replace(b",", b"")) for text in match.groups())
-                    whole = any(abs(tokens - targets) <= 0.001 * targets for targets in validation.targets)
-                    if whole and abs(size - validation.bytes) > max(validation.tolerance, 2e-4) * validation.bytes:
-                        off = 100.0 * (size / validation.bytes - 1.0)
-                        text = (
-                            f"counts {size:,} bytes for {tokens:,} tokens, {off:+.2f} % from the track's "
-                            f"{validation.bytes:,}: look whether the score is divided by that number"
-                        )
-                        return [(log.file, number, text)]
-        except (OSError, ValueError, DataError):
+    for file, number, raw in log_lines(submission):
+        match = _COUNTED.search(raw) if b"bytes" in raw else None
+        if match is None:
             continue
+        tokens, size = (int(text.replace(b",", b"")) for text in match.groups())
+        whole = any(abs(tokens - targets) <= 0.001 * targets for targets in validation.targets)
+        if whole and abs(size - validation.bytes) > max(validation.tolerance, 2e-4) * validation.bytes:
+            off = 100.0 * (size / validation.bytes - 1.0)
+            text = (
+                f"counts {size:,} bytes for {tokens:,} tokens, {off:+.2f} % from the track's "
+                f"{validation.bytes:,}: look whether the score is divided by that number"
+            )
+            return [(file, number, text)]
     return []
 
 

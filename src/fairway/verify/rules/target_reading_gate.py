@@ -3,17 +3,16 @@
 import re
 from collections.abc import Iterator
 
-from fairway.errors import DataError
 from fairway.verify.finding import Finding, Rule, passed, review
 from fairway.verify.legality.hint_loops import gates_in_c, gates_in_python
-from fairway.verify.legality.sources import Sentence, c_sources, cannot_see, python_programs, sentences
+from fairway.verify.legality.sources import Sentence, c_sources, cannot_see, log_lines, python_programs, sentences
 from fairway.verify.submission import Submission
 
 _LOOK = (
     "the hint is there or not by what the scored token is: look whether the mixture still is a distribution "
     "that was fixed before that token was read"
 )
-_COUNTER = re.compile(r"\b(?!token_|any_)(\w*(?:within|word|class|space|boundary)\w*_gated?)\s*[=:]\s*([\d,]+)")
+_COUNTER = re.compile(r"\b(?!token_|any_)(\w*(?:within|word|class|space|boundary)\w*_gated?)\s*[=:]\s*(\d[\d,]*)")
 _HINTS = re.compile(r"hint|tilt|n-?gram", re.IGNORECASE)
 _GATE = re.compile(r"\b(?:gat(?:e|es|ed|ing)|hints?|expert|channel|kernel)\b", re.IGNORECASE)
 _TARGET = re.compile(
@@ -28,7 +27,6 @@ _ADMITTED = re.compile(
 _DENIED = re.compile(
     r"\b(?:no|zero|without|cannot|free of|never|not)\b[^.;]{0,40}\b(?:leak|violat|causality bug|target)", re.IGNORECASE
 )
-_LOG_LIMIT_LINES = 200_000
 
 
 def _check(submission: Submission) -> Iterator[Finding]:
@@ -64,22 +62,14 @@ def _check(submission: Submission) -> Iterator[Finding]:
 
 def _counted(submission: Submission) -> Iterator[tuple[str, int, str, str]]:
     """Logs that count how often a gate other than the tokens' own let a hint through."""
-    for log in submission.logs:
-        try:
-            with submission.tree.open(log.file) as stream:
-                for number, raw in enumerate(iter(lambda: stream.readline(4096), b""), start=1):  # noqa: B023
-                    if number > _LOG_LIMIT_LINES:
-                        break
-                    if b"_gate" not in raw or b"=" not in raw or b"{" in raw:
-                        continue
-                    line = raw.decode("utf-8", "replace")
-                    if not _HINTS.search(line):
-                        continue
-                    for name, count in _COUNTER.findall(line):
-                        if int(count.replace(",", "")) > 0:
-                            yield log.file, number, name, count
-        except (OSError, ValueError, DataError):
+    for file, number, raw in log_lines(submission):
+        if b"_gate" not in raw or b"=" not in raw or b"{" in raw:
             continue
+        line = raw.decode("utf-8", "replace")
+        if _HINTS.search(line):
+            for name, count in _COUNTER.findall(line):
+                if int(count.replace(",", "")) > 0:
+                    yield file, number, name, count
 
 
 def _admission(submission: Submission) -> Sentence | None:
