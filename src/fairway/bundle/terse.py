@@ -22,8 +22,8 @@ _ANY_ERROR = "FairwayError"
 _CLAUSE_ENDS = re.compile(r"\s*[,;(]")
 _LOOK = frozenset(
     """
-    all any array_equal bool fullmatch get_compressed get_frame_parameters int is_compiling is_finished isfinite
-    isinstance items keys len list max min numel set size sorted str sum tuple type values
+    all any array_equal bool endswith fullmatch get_compressed get_frame_parameters int is_compiling is_finished
+    isfinite isinstance items keys len list max min numel set size sorted startswith str sum tuple type values
     """.split()
 )
 
@@ -82,11 +82,12 @@ def _drop_contracts(tree: ast.Module, errors: set[str]) -> bool:
     for node in [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]:
         if id(node) in heeded or node.name in refusals:
             continue
+        unread = _unread(node)
         for owner in ast.walk(node):
             for name in ("body", "orelse", "finalbody"):
                 block = getattr(owner, name, None)
                 if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
-                    kept = [part for each in block for part in _without(each, refusals, lookers, errors)]
+                    kept = [part for each in block for part in _without(each, refusals, lookers, errors, unread)]
                     if len(kept) != len(block) or any(a is not b for a, b in zip(kept, block, strict=True)):
                         dropped = True
                         block[:] = kept or ([ast.Pass()] if name == "body" else [])
@@ -135,10 +136,25 @@ def _ends_in_contract(body: Sequence[ast.stmt], refusals: set[str]) -> bool:
     return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in names
 
 
-def _without(node: ast.stmt, refusals: set[str], lookers: set[str], errors: set[str]) -> list[ast.stmt]:
+def _unread(function: ast.FunctionDef) -> set[str]:
+    """Locals that a function binds and never reads: what is left of a contract that was looked into beforehand."""
+    names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+    shared = {name for node in ast.walk(function) if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
+    stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    return stored - {node.id for node in names if not isinstance(node.ctx, ast.Store)} - shared
+
+
+def _without(
+    node: ast.stmt, refusals: set[str], lookers: set[str], errors: set[str], unread: set[str]
+) -> list[ast.stmt]:
     """A statement, or what is left of it."""
-    if isinstance(node, ast.If) and _ends_in_contract(node.body, refusals) and _only_looks(node.test, lookers):
-        return node.orelse
+    if isinstance(node, ast.If) and _only_looks(node.test, lookers):
+        *before, last = node.body
+        if _ends_in_contract([last], refusals) and all(_is_look(each, lookers) for each in before):
+            return node.orelse
+    if isinstance(node, ast.Assign) and _is_look(node, lookers):
+        bound = {leaf.id for target in node.targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)}
+        return [] if bound <= unread else [node]
     if isinstance(node, ast.For) and not node.orelse and all(isinstance(each, ast.Pass) for each in node.body):
         return [] if _only_looks(node.iter, lookers) else [node]
     if isinstance(node, ast.Try):
@@ -172,7 +188,15 @@ def _is_look(node: ast.stmt, lookers: set[str]) -> bool:
         parts = [leaf for target in node.targets for leaf in ast.walk(target)]
         return not any(isinstance(e, ast.Attribute | ast.Subscript) for e in parts) and _only_looks(node.value, lookers)
     if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant)
+        return _only_looks(node.value, lookers)
+    if isinstance(node, ast.Try):
+        parts = [
+            *node.body,
+            *node.orelse,
+            *node.finalbody,
+            *(each for handler in node.handlers for each in handler.body),
+        ]
+        return all(_is_look(each, lookers) for each in parts)
     if isinstance(node, ast.Raise):
         return _ends_in_contract([node], set())
     return isinstance(node, ast.Return) and node.value is not None and _only_looks(node.value, lookers)
