@@ -367,9 +367,10 @@ class Knowledge:
 
 
 def is_pure(node: ast.expr) -> bool:
-    """Whether evaluating does nothing else: names, fields, constants, comparisons of them."""
+    """Whether evaluating does nothing else: names, fields, constants, comparisons of them, containers of them."""
     allowed = (
-        *(ast.Name, ast.Attribute, ast.Constant, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.Tuple),
+        *(ast.Name, ast.Attribute, ast.Constant, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.IfExp),
+        *(ast.Tuple, ast.List, ast.Set, ast.Dict),
         *(ast.expr_context, ast.cmpop, ast.boolop, ast.unaryop),
     )
     for each in ast.walk(node):

@@ -31,6 +31,7 @@ def optimised(tree: ast.Module, recipe: Recipe, written_out: frozenset[str]) -> 
         _put_constants(tree, recipe)
         tree = _Fold().visit(tree)
         calls = Calls(tree)
+        _skip_identities(tree, calls)
         _settle_parameters(tree, calls)
         _settle_attributes(tree, Calls(tree), written_out)
         _settle_globals(tree)
@@ -396,6 +397,17 @@ def _refine(knowledge: Knowledge, tree: ast.Module, calls: Calls) -> None:
                         changed = True
 
 
+def _skip_identities(tree: ast.Module, calls: Calls) -> None:
+    """Functions that hand back what they are given (their checks are gone) need no call."""
+    found: dict[int, ast.expr] = {}
+    for own in calls.functions():
+        names, only = [arg.arg for arg in own.parameters()], own.function.body[-1]
+        if len(own.function.body) == len(names) == 1 and not own.bound and isinstance(only, ast.Return):
+            if isinstance(only.value, ast.Name) and only.value.id == names[0]:
+                found |= {id(call): value for call in own.calls if (value := own.given(call, names[0])) is not None}
+    _Replace(found).visit(tree)
+
+
 def _settle_parameters(tree: ast.Module, calls: Calls) -> None:
     """Parameters that all calls give the same become that; those that nobody reads go."""
     top = {name for node in tree.body for name in bound_at_top(node)}
@@ -436,6 +448,8 @@ def _is_constant(value: ast.expr, top: set[str], function: ast.FunctionDef) -> b
     """Whether an expression means the same wherever it stands: a constant, or a name of the top level."""
     if isinstance(value, ast.Constant):
         return _is_plain(value.value)
+    if isinstance(value, ast.Tuple):
+        return not value.elts
     if isinstance(value, ast.Attribute):
         return _is_constant(value.value, top, function)
     if isinstance(value, ast.Name):
@@ -455,39 +469,43 @@ def _is_harmless(value: ast.expr) -> bool:
 def _settle_attributes(tree: ast.Module, calls: Calls, written_out: frozenset[str]) -> None:
     """Attributes that are set once, to a constant, and fields that every call gives the same, become that."""
     homes: dict[str, int] = {}
+    settled: dict[str, int] = {}
     values: dict[str, list[ast.expr]] = {}
+    never = _guarded_stores(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             for each in node.body:
                 if isinstance(each, ast.FunctionDef):
-                    homes[each.name] = homes.get(each.name, 0) + 2
+                    homes[each.name] = homes.get(each.name, 0) + 1
                 elif isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
                     homes[each.target.id] = homes.get(each.target.id, 0) + 1
-        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load) and id(node) not in never:
             homes[node.attr] = homes.get(node.attr, 0) + 1
         elif isinstance(node, ast.Assign) and len(node.targets) == 1:
             pairs = [(node.targets[0], node.value)]
             if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
                 pairs = list(zip(node.targets[0].elts, node.value.elts, strict=False))
             for target, value in pairs:
-                if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                if isinstance(target, ast.Attribute) and is_own(target) and id(target) not in never:
+                    settled[target.attr] = settled.get(target.attr, 0) + 1
                     values.setdefault(target.attr, []).append(value)
     for kind in calls.classes():
         for field_node in kind.fields():
             assert isinstance(field_node.target, ast.Name)
             name = field_node.target.id
-            given = [_field_value(kind, call, name) for call in kind.calls]
-            if given and all(each is not None for each in given):
+            given = [_field_value(kind, call, name) or field_node.value for call in kind.calls if not call.args]
+            if len(given) == len(kind.calls) and given and all(each is not None for each in given):
+                settled[name] = settled.get(name, 0) + 1
                 values.setdefault(name, []).extend(each for each in given if each is not None)
     known = SHARED | written_out | strings(tree) | replaced_fields([tree])
+    everywhere = _only_top(tree)
     constants = {
         name: given[0]
         for name, given in values.items()
-        if homes.get(name) == 1
+        if homes.get(name) == settled[name]
         and name not in known
-        and all(isinstance(each, ast.Constant) for each in given)
         and len({ast.dump(each) for each in given}) == 1
-        and _constant(given[0]) is not None
+        and (_constant(given[0]) is not None or (isinstance(given[0], ast.Name) and given[0].id in everywhere))
     }
     found = {
         id(node): constants[node.attr]
@@ -498,7 +516,37 @@ def _settle_attributes(tree: ast.Module, calls: Calls, written_out: frozenset[st
 
 
 def _field_value(kind: Kind, call: ast.Call, name: str) -> ast.expr | None:
-    return None if call.args else next((each.value for each in call.keywords if each.arg == name), None)
+    return next((each.value for each in call.keywords if each.arg == name), None)
+
+
+def is_own(node: ast.Attribute) -> bool:
+    """Whether it is an attribute of ``self``."""
+    return isinstance(node.value, ast.Name) and node.value.id == "self"
+
+
+def _guarded_stores(tree: ast.Module) -> set[int]:
+    """``id`` of ``self.x`` where it is set only if it was not None before: no such place is the first to set it."""
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Compare)
+            and isinstance(node.test.left, ast.Attribute)
+        ):
+            asked = node.test.left
+            if is_own(asked) and ast.unparse(node.test).endswith(" is not None"):
+                stores = (each for part in node.body for each in ast.walk(part) if isinstance(each, ast.Attribute))
+                found |= {id(each) for each in stores if is_own(each) and each.attr == asked.attr}
+    return found
+
+
+def _only_top(tree: ast.Module) -> set[str]:
+    """Functions and values of the top level whose names mean nothing else anywhere."""
+    top = [name for node in tree.body for name in bound_at_top(node)]
+    stores = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    stores += [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    others = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    return {name for name in top if top.count(name) == 1 == stores.count(name) and name not in others}
 
 
 def _settle_globals(tree: ast.Module) -> None:

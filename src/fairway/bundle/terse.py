@@ -79,6 +79,8 @@ def _drop_contracts(tree: ast.Module, errors: set[str]) -> bool:
     refusals = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and _only_raises(node)}
     lookers = _lookers(tree)
     dropped = False
+    for call in [n for n in ast.walk(tree) if isinstance(n, ast.Call)]:  # a callback that refuses is a contract too
+        call.keywords = [k for k in call.keywords if not (isinstance(k.value, ast.Name) and k.value.id in refusals)]
     for node in [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]:
         if id(node) in heeded or node.name in refusals:
             continue

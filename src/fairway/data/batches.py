@@ -85,13 +85,13 @@ class PackedBatches(TokenBatches):
     def __init__(self, files: Sequence[Path], *, tokens: int, context: int, rank: int, world: int) -> None:
         super().__init__(files, tokens=tokens, context=context, rank=rank, world=world)
         # A shard may begin inside a document; what comes before its first BOS has lost its beginning.
-        self._first: list[int] = []
+        self._first_bos: list[int] = []
         for file, shard in zip(self._files, self._shards, strict=True):
             first = find_token(shard, BOS)
             if first is None:
                 raise DataError(f"{file}: no document begins here (no token {BOS})")
-            self._first.append(first)
-        room = max(len(shard) - first for shard, first in zip(self._shards, self._first, strict=True))
+            self._first_bos.append(first)
+        room = max(len(shard) - first for shard, first in zip(self._shards, self._first_bos, strict=True))
         if room < self._span:
             raise DataError(
                 f"a micro-batch of {self._span - 1} tokens needs a shard with {self._span} from its first document on;"
@@ -106,7 +106,7 @@ class PackedBatches(TokenBatches):
     def _next_place(self) -> tuple[int, int]:
         # The constructor has seen that at least one shard holds a span, so this ends.
         while True:
-            start = self._first[self._shard] if self._cursor is None else self._cursor
+            start = self._first_bos[self._shard] if self._cursor is None else self._cursor
             if start + self._span <= len(self._shards[self._shard]):
                 self._cursor = start + self._span
                 return self._shard, start
