@@ -192,13 +192,8 @@ def _is_look(node: ast.stmt, lookers: set[str]) -> bool:
     if isinstance(node, ast.Expr):
         return _only_looks(node.value, lookers)
     if isinstance(node, ast.Try):
-        parts = [
-            *node.body,
-            *node.orelse,
-            *node.finalbody,
-            *(each for handler in node.handlers for each in handler.body),
-        ]
-        return all(_is_look(each, lookers) for each in parts)
+        blocks = [node.body, node.orelse, node.finalbody, *(handler.body for handler in node.handlers)]
+        return all(_is_look(each, lookers) for block in blocks for each in block)
     if isinstance(node, ast.Raise):
         return _ends_in_contract([node], set())
     return isinstance(node, ast.Return) and node.value is not None and _only_looks(node.value, lookers)
