@@ -34,9 +34,10 @@ from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
 from fairway.runtime.events import EventLog
+from fairway.runtime.files import sha256_file, write_bytes_atomic, write_text_atomic
 from fairway.runtime.ranks import Ranks, open_ranks
 from fairway.runtime.seeding import set_threads
-from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, write_bytes_atomic, write_text_atomic
+from fairway.runtime.tensors import load_tensors, save_tensors
 from fairway.score.evaluate import Score, evaluate
 from fairway.spec.data import HubCorpus
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix

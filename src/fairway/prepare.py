@@ -12,7 +12,7 @@ from sentencepiece import SentencePieceNormalizer, SentencePieceProcessor, Sente
 from fairway.data.byte_counts import SPACE_PIECE, load_tokenizer
 from fairway.data.shards import ShardWriter, Split
 from fairway.errors import DataError
-from fairway.runtime.tensors import write_bytes_atomic
+from fairway.runtime.files import write_bytes_atomic
 from fairway.spec.data import BOS
 
 NORMALISATION = "nmt_nfkc"

@@ -10,14 +10,8 @@ import torch
 
 import fairway.runtime.tensors as tensors_module
 from fairway.errors import DataError
-from fairway.runtime.tensors import (
-    load_metadata,
-    load_tensors,
-    save_tensors,
-    sha256_file,
-    write_bytes_atomic,
-    write_text_atomic,
-)
+from fairway.runtime.files import sha256_file, write_bytes_atomic, write_text_atomic
+from fairway.runtime.tensors import load_metadata, load_tensors, save_tensors
 
 
 def test_tensors_and_metadata_come_back_as_they_were_even_when_they_share_storage(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fairway.errors import FairwayError
 from fairway.launch import Program, run_files, run_whole
 from fairway.quant.forecast import forecast
 from fairway.recipes.load import Resolved
-from fairway.runtime.tensors import sha256_file
+from fairway.runtime.files import sha256_file
 
 _ALONE = """
 import os, runpy, sys

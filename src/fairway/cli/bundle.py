@@ -14,7 +14,7 @@ from fairway.bundle.sizes import SIZES_FILE, size_table
 from fairway.errors import FairwayError
 from fairway.recipes.load import Resolved, load_recipe, read_resolved
 from fairway.recipes.locate import recipe_names
-from fairway.runtime.tensors import write_bytes_atomic, write_text_atomic
+from fairway.runtime.files import write_bytes_atomic, write_text_atomic
 
 
 def command(

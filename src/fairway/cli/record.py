@@ -19,7 +19,7 @@ from fairway.records.assemble import assemble
 from fairway.records.checkout import put_into
 from fairway.records.pull_request import pull_request
 from fairway.records.submission import Byline
-from fairway.runtime.tensors import write_text_atomic
+from fairway.runtime.files import write_text_atomic
 from fairway.verify.facts import NoEvidence, read_record
 from fairway.verify.finding import Verdict
 from fairway.verify.leaderboard import append, row_of

@@ -7,7 +7,7 @@ import typer
 
 from fairway.cli.verdicts import show
 from fairway.recipes.load import read_resolved
-from fairway.runtime.tensors import write_text_atomic
+from fairway.runtime.files import write_text_atomic
 from fairway.verify.report import as_json, exit_status
 from fairway.verify.run import verify_seed
 from fairway.verify.tracks import find_track, load_track

@@ -25,7 +25,7 @@ from fairway.fetch.embedded import DOCUMENTS_SHA256, SOURCE, embedded_documents
 from fairway.fetch.hub import EXPORTS, download_export
 from fairway.fetch.local import local_documents
 from fairway.prepare import DocumentRow, tokenize_to_shards, train_tokenizer
-from fairway.runtime.tensors import sha256_file, write_text_atomic
+from fairway.runtime.files import sha256_file, write_text_atomic
 from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus, LocalCorpus
 
 FORMAT = "fairway-dataset"

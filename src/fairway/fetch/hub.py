@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, hf_hub_download
 
 from fairway.data.shards import read_header
 from fairway.errors import DataError
-from fairway.runtime.tensors import sha256_file
+from fairway.runtime.files import sha256_file
 
 Variant = Literal["sp1024", "sp4096", "sp8192", "sp8192_caseops"]
 Kind = Literal["train", "val", "sidecar"]

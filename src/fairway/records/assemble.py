@@ -35,7 +35,7 @@ from fairway.records.layout import (
 from fairway.records.log import seed_log
 from fairway.records.readme import readme
 from fairway.records.submission import Byline, submission
-from fairway.runtime.tensors import sha256_file, write_bytes_atomic, write_text_atomic
+from fairway.runtime.files import sha256_file, write_bytes_atomic, write_text_atomic
 
 _DATE = re.compile(r"20\d\d-[01]\d-[0-3]\d")
 _SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")

@@ -18,7 +18,7 @@ SHIPPED = frozenset(
 )
 """Modules and packages that a submission needs to train and score."""
 
-WORKSHOP = frozenset({"recipes", "fetch", "bundle", "verify", "records", "studies", "probes", "cli"})
+WORKSHOP = frozenset({"recipes", "fetch", "bundle", "machine", "verify", "records", "studies", "probes", "cli"})
 """Those that make, judge and explain submissions; none of them is shipped."""
 
 

@@ -15,7 +15,7 @@ from fairway.recipes.load import Change, read_resolved
 from fairway.records.layout import ARTIFACT, CODE, DOCUMENTS, LEDGER, SOURCE, STAGES, seed_folder, stage_events
 from fairway.records.ledgers import Ledger, read_ledger
 from fairway.records.stage_log import Entry, StageLog, read_stage
-from fairway.runtime.tensors import sha256_file
+from fairway.runtime.files import sha256_file
 from fairway.spec.recipe import Recipe
 from fairway.verify.unpack import CannotUnpack, repacked, unpack
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import FuncFormatter
 
-from fairway.runtime.tensors import write_bytes_atomic
+from fairway.runtime.files import write_bytes_atomic
 
 INK, MUTED, GRID, PAPER = "#1f2933", "#6b7785", "#e3e7ec", "#ffffff"
 _SEED_COLOURS = ("#2f6fb0", "#d1632a", "#2a9d74", "#8e5ea2", "#b8901f", "#4a5763", "#c2477f", "#3aa6b9")

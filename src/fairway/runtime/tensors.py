@@ -1,8 +1,6 @@
-"""Tensors and text to files: a file is there whole or not at all, and holds nothing that runs when it is read."""
+"""Tensors to files and back; nothing that is read holds anything that runs."""
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,30 +9,10 @@ import safetensors.torch
 from torch import Tensor
 
 from fairway.errors import DataError
+from fairway.runtime.files import write_bytes_atomic
 
 # The safetensors header keeps metadata in an unordered map; one key keeps the bytes of equal files equal.
 _METADATA_KEY = "fairway"
-
-
-def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Write ``path`` under a temporary name in its folder, then rename; ``DataError`` if the disk refuses."""
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        if part.is_file():
-            part.unlink()
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write UTF-8 text as ``write_bytes_atomic`` does; line ends are kept as they are."""
-    write_bytes_atomic(path, text.encode())
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -74,12 +52,3 @@ def load_metadata(path: Path) -> dict[str, str]:
     if not isinstance(metadata, dict):
         raise DataError(f"{path}: the metadata must be a JSON object, got {type(metadata).__name__}")
     return {str(key): str(value) for key, value in metadata.items()}
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; ``DataError`` if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
