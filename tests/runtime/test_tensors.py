@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import fairway.runtime.tensors as tensors_module
+import fairway.runtime.files as files_module
 from fairway.errors import DataError
 from fairway.runtime.files import sha256_file, write_bytes_atomic, write_text_atomic
 from fairway.runtime.tensors import load_metadata, load_tensors, save_tensors
@@ -70,7 +70,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(
     def disk_is_full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensors_module.os, "fsync", disk_is_full)
+    monkeypatch.setattr(files_module.os, "fsync", disk_is_full)
     with pytest.raises(DataError, match="file: cannot be written: No space left on device"):
         write_bytes_atomic(path, b"half")
     assert path.read_text() == "whole\n"

@@ -66,3 +66,10 @@ def of_each_seed(path):
         f"results/{wildcards.recipe}/seed{seed}/{path}"
         for seed in recipe_named(wildcards.recipe).seeds
     ]
+
+
+def walls(wildcards, input, output):
+    """What encloses a rule's command where the system allows: it reads its inputs, it makes its outputs."""
+    reads = [f"--read {path}" for path in input]
+    makes = [f"--make {path}" for name, path in output.items() if name != "outside"]
+    return " ".join(["--isolate", *reads, *makes])

@@ -9,14 +9,18 @@ rule evaluate:
         score="results/{recipe}/seed{seed}/score.json",
         ledger="results/{recipe}/seed{seed}/ledger.jsonl",
         events="results/{recipe}/seed{seed}/evaluate.events.jsonl",
+        outside="results/{recipe}/seed{seed}/evaluate.outside.json",
     log:
         "logs/{recipe}/evaluate.seed{seed}.log",
     benchmark:
         "results/{recipe}/benchmarks/evaluate.seed{seed}.tsv"
     threads: threads_of
+    params:
+        walls=walls,
     resources:
         gpus=config["gpus"],
     shell:
+        "fairway watch -o {output.outside} --stage evaluate {params.walls} -- "
         "{PROCESSES} {input.code} --stage evaluate --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --artifact {input.artifact} -o {output.score} --ledger {output.ledger} --events {output.events} > {log} 2>&1"
 
@@ -30,13 +34,17 @@ rule evaluate_float:
     output:
         score="results/{recipe}/seed{seed}/float.json",
         events="results/{recipe}/seed{seed}/float.events.jsonl",
+        outside="results/{recipe}/seed{seed}/float.outside.json",
     log:
         "logs/{recipe}/evaluate_float.seed{seed}.log",
     benchmark:
         "results/{recipe}/benchmarks/evaluate_float.seed{seed}.tsv"
     threads: threads_of
+    params:
+        walls=walls,
     resources:
         gpus=config["gpus"],
     shell:
+        "fairway watch -o {output.outside} --stage float {params.walls} -- "
         "{PROCESSES} {input.code} --stage float --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.score} --events {output.events} > {log} 2>&1"

@@ -6,6 +6,7 @@ rule rotate_gptq:
     output:
         quantized="results/{recipe}/seed{seed}/quantized.safetensors",
         events="results/{recipe}/seed{seed}/rotate_gptq.events.jsonl",
+        outside="results/{recipe}/seed{seed}/rotate_gptq.outside.json",
     log:
         "logs/{recipe}/rotate_gptq.seed{seed}.log",
     benchmark:
@@ -14,6 +15,7 @@ rule rotate_gptq:
     resources:
         gpus=config["gpus"],
     shell:
+        "fairway watch -o {output.outside} --stage rotate_gptq -- "
         "python {input.code} --stage rotate_gptq --seed {wildcards.seed} --checkpoint {input.checkpoint}"
         " --hessians {input.hessians} -o {output.quantized} --events {output.events} > {log} 2>&1"
 
@@ -25,6 +27,7 @@ rule compress:
     output:
         artifact="results/{recipe}/seed{seed}/artifact.bin",
         events="results/{recipe}/seed{seed}/compress.events.jsonl",
+        outside="results/{recipe}/seed{seed}/compress.outside.json",
     log:
         "logs/{recipe}/compress.seed{seed}.log",
     benchmark:
@@ -33,5 +36,6 @@ rule compress:
     resources:
         gpus=0,
     shell:
+        "fairway watch -o {output.outside} --stage compress -- "
         "python {input.code} --stage compress --seed {wildcards.seed} --quantized {input.quantized}"
         " -o {output.artifact} --events {output.events} > {log} 2>&1"

@@ -5,6 +5,7 @@ rule train:
     output:
         checkpoint="results/{recipe}/seed{seed}/model.safetensors",
         events="results/{recipe}/seed{seed}/train.events.jsonl",
+        outside="results/{recipe}/seed{seed}/train.outside.json",
     log:
         "logs/{recipe}/train.seed{seed}.log",
     benchmark:
@@ -13,6 +14,7 @@ rule train:
     resources:
         gpus=config["gpus"],
     shell:
+        "fairway watch -o {output.outside} --stage train -- "
         "{PROCESSES} {input.code} --stage train --data {input.train} --seed {wildcards.seed}"
         " -o {output.checkpoint} --events {output.events} > {log} 2>&1"
 
@@ -25,6 +27,7 @@ rule calibrate:
     output:
         hessians="results/{recipe}/seed{seed}/hessians.safetensors",
         events="results/{recipe}/seed{seed}/calibrate.events.jsonl",
+        outside="results/{recipe}/seed{seed}/calibrate.outside.json",
     log:
         "logs/{recipe}/calibrate.seed{seed}.log",
     benchmark:
@@ -33,5 +36,6 @@ rule calibrate:
     resources:
         gpus=config["gpus"],
     shell:
+        "fairway watch -o {output.outside} --stage calibrate -- "
         "{PROCESSES} {input.code} --stage calibrate --data {input.train} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.hessians} --events {output.events} > {log} 2>&1"

@@ -146,13 +146,17 @@ def relevant_variables(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def describe_checkout(root: Path) -> dict[str, Any] | None:
-    """Revision of the checkout and whether tracked files differ from it; None where there is no checkout or no git."""
+    """Revision of the checkout and whether tracked files differ from it; None where there is no checkout or no git.
+
+    Records are left out: they are what runs make, not what makes them.
+    """
     # Whatever clone the environment may speak of, the one around ``root`` is asked.
     bare = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     revision = _lines(["git", "-C", str(root), "rev-parse", "HEAD"], bare)
     if len(revision) != 1:
         return None
-    changed = _lines(["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"], bare)
+    tracked = ["status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)records"]
+    changed = _lines(["git", "-C", str(root), *tracked], bare)
     return {"revision": revision[0], "dirty": bool(changed)}
 
 

@@ -12,6 +12,7 @@
 - ``style``: how a figure looks, and that the same facts give the same bytes.
 - ``figures``: five pictures, each a function of facts.
 - ``readme``: README.md.
+- ``outside``: what the watcher saw of each stage, and of the machines they ran on.
 - ``assemble``: puts it all together beside its place, then renames.
 - ``checkout``: the folder into a clone of the challenge repository, and the proof that it is all that changes.
 - ``pull_request``: the text of the pull request, from the judged folder.

@@ -17,6 +17,7 @@ from fairway.records.layout import (
     CHECKSUMS,
     CODE,
     DOCUMENTS,
+    ENVIRONMENT,
     EVENTS,
     FIGURES,
     LEDGER,
@@ -33,6 +34,7 @@ from fairway.records.layout import (
     seed_folder,
 )
 from fairway.records.log import seed_log
+from fairway.records.outside import gathered, read_outside
 from fairway.records.readme import readme
 from fairway.records.submission import Byline, submission
 from fairway.runtime.files import sha256_file, write_bytes_atomic, write_text_atomic
@@ -105,6 +107,9 @@ def _fill(
         shutil.copyfile(data / DOCUMENTS, folder / DOCUMENTS)
     for seed in run.seeds:
         _fill_seed(folder, seed, run)
+    watched = {seed.seed: seen for seed in run.seeds if (seen := read_outside(seed.folder)) is not None}
+    if watched:
+        write_text_atomic(folder / ENVIRONMENT, gathered(watched))
     write_figures(run, folder / FIGURES, cap_bytes=track["size"]["cap_bytes"])
 
 

@@ -18,6 +18,7 @@ VERDICT = "verdict.json"
 ARTIFACT = "artifact.bin"
 LEDGER = "ledger.jsonl"
 EVENTS = "events.jsonl"
+ENVIRONMENT = "environment.json"
 FIGURES = "figures"
 
 UNSUMMED = frozenset({CHECKSUMS, VERDICT})
@@ -32,6 +33,11 @@ def seed_folder(seed: int) -> str:
 def stage_events(folder: Path, stage: str) -> Path:
     """Where a stage of a run wrote its events, in the folder of its seed."""
     return folder / f"{stage}.events.jsonl"
+
+
+def stage_outside(folder: Path, stage: str) -> Path:
+    """Where the watcher wrote what it saw of a stage of a run, in the folder of its seed."""
+    return folder / f"{stage}.outside.json"
 
 
 def log_name(seed: int) -> str:

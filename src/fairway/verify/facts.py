@@ -38,6 +38,7 @@ VERDICT = "verdict.json"
 ARTIFACT = "artifact.bin"
 LEDGER = "ledger.jsonl"
 EVENTS = "events.jsonl"
+ENVIRONMENT = "environment.json"
 
 STAGES = ("train", "calibrate", "rotate_gptq", "compress", "float", "evaluate")
 """The stages of a seed, in the order in which they run."""
@@ -207,6 +208,9 @@ class Facts:
     recipe: Mapping[str, Any] | None
     manifest: Mapping[str, Any] | None
     documents: Documents | None
+    environment: Mapping[str, Any] | None
+    """What a watcher outside saw of the stages, and of the machines they ran on."""
+    requirements: str | None
     code: CodeFacts | None
     """The file that ran: a record's own, or the one beside the run folders."""
     source: str | None
@@ -273,6 +277,8 @@ def read_record(folder: Path, track: Track, *, leaderboard: Leaderboard | None =
         recipe=_if_there(folder, RECIPE, files, defects, _json_object),
         manifest=_if_there(folder, MANIFEST, files, defects, _json_object),
         documents=_if_there(folder, DOCUMENTS, files, defects, read_documents),
+        environment=_if_there(folder, ENVIRONMENT, files, defects, _json_object),
+        requirements=_if_there(folder, REQUIREMENTS, files, defects, _text),
         code=_code(folder / CODE, files[CODE]) if CODE in files else None,
         source=_if_there(folder, SOURCE, files, defects, _text),
         readme=_if_there(folder, README, files, defects, _text),
@@ -313,6 +319,8 @@ def read_seed(folder: Path, track: Track, *, recipe: Path, data: Path, code: Pat
         recipe=_elsewhere(recipe, RECIPE, defects, _json_object),
         manifest=manifest,
         documents=_elsewhere(data / DOCUMENTS, DOCUMENTS, defects, read_documents) if has_documents else None,
+        environment=None,
+        requirements=None,
         code=_code_elsewhere(code, defects),
         source=None,
         readme=None,

@@ -16,10 +16,13 @@ from fairway.verify.rules import (
     complete,
     digests,
     disjoint_data,
+    environment,
     eval_budget,
     every_target_scored_once,
+    isolation,
     ledger_chain,
     one_program,
+    outside_clock,
     recipe_that_ran,
     scored_before_learned,
     seeds_distinct,
@@ -49,6 +52,9 @@ RULES: tuple[Rule, ...] = (
     one_program.RULE,
     claims_follow_from_logs.RULE,
     significance.RULE,
+    environment.RULE,
+    outside_clock.RULE,
+    isolation.RULE,
 )
 
 LEADERBOARD = "leaderboard.jsonl"

@@ -9,6 +9,7 @@ from fairway.verify.facts import (
     CHECKSUMS,
     CODE,
     DOCUMENTS,
+    ENVIRONMENT,
     EVENTS,
     LEDGER,
     MANIFEST,
@@ -73,7 +74,7 @@ def _files(facts: Facts) -> Iterator[Finding]:
         yield from _there(facts, file)
     if not facts.seeds:
         yield failed("there is no folder seed<N>")
-    known = {*due, DOCUMENTS, VERDICT}
+    known = {*due, DOCUMENTS, ENVIRONMENT, VERDICT}
     for seed in facts.seeds.values():
         log = log_name(seed.seed)
         yield from _there(facts, log)
@@ -105,6 +106,7 @@ def _schemas(facts: Facts) -> Iterator[Finding]:
     for file, schema, value in (
         (SUBMISSION, "submission", facts.submission),
         (MANIFEST, "data_manifest", facts.manifest),
+        (ENVIRONMENT, "environment", facts.environment),
     ):
         if value is not None:
             for wrong in schemas.violations(schema, value):
