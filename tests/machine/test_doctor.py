@@ -85,4 +85,7 @@ def test_the_forecast_mixes_both_parts_and_knows_the_budget():
     assert timed.state == "ok" and "40000 steps in 600 s (1.00 of the record's)" in timed.found
     slow = Pace(before_ms=20.0, after_ms=40.0)
     assert check_pace(slow, pace, steps=None, share_before=0.5, budget_s=600.0).state == "look"
-    assert check_pace(Pace(before_ms=None, after_ms=None), pace, steps=5, share_before=1.0, budget_s=1.0).state == "unknown"
+    assert (
+        check_pace(Pace(before_ms=None, after_ms=None), pace, steps=5, share_before=1.0, budget_s=1.0).state
+        == "unknown"
+    )

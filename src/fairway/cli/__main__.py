@@ -25,6 +25,7 @@ VERBS = {
     "figures": "Draw the figures of a recipe's runs.",
     "record": "Assemble the records folder and judge it.",
     "check": "Judge records folders, one's own or a stranger's.",
+    "reproduce": "Run a record again, one's own or a stranger's, and report what came out.",
     "doctor": "Tell whether this machine can reproduce a recipe.",
     "watch": "Run a command inside walls, and record its environment and its seconds.",
     "inspect": "Show what an artifact's bytes are spent on.",

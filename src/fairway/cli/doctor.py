@@ -1,4 +1,4 @@
-"""``fairway doctor``: is this machine able to reproduce a recipe?"""
+"""``fairway doctor``: whether this machine is able to reproduce a recipe."""
 
 import json
 import tempfile

@@ -4,5 +4,5 @@
 - ``sandbox``: the walls around a program: no network, the files that were named, room of its own.
 - ``limits``: how much a program may take; a watcher outside ends it when it takes more.
 - ``watch``: run one command inside walls and limits, and write down what an outsider saw of it.
-- ``doctor``: is this machine able to reproduce a recipe? A line for each thing that a run needs.
+- ``doctor``: whether this machine is able to reproduce a recipe, a line for each thing that a run needs.
 """

@@ -1,4 +1,4 @@
-"""Is this machine able to reproduce a recipe? One line for each thing that a run needs, with what was found."""
+"""Whether this machine is able to reproduce a recipe: one line for each thing that a run needs, with what was found."""
 
 import json
 import shutil

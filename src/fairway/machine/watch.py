@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
@@ -37,6 +37,10 @@ class Task:
     reads: Sequence[Path] = ()
     outputs: Sequence[Path] = ()
     """Files or folders that it is to write; the folders around them need not exist."""
+    room: Path | None = None
+    """A folder of its own that it may fill as it likes; what it leaves there stays."""
+    log: Path | None = None
+    """Takes what it prints, errors too; without it that goes where the watcher's own words go."""
     variables: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     walls: bool = False
@@ -92,13 +96,17 @@ def watch(task: Task, *, folder: Path | None = None, clock: Callable[[], float] 
         staged = stack.enter_context(_staging(task)) if walls.mechanism else {}
         command = list(task.command)
         places = {"output": next(iter(staged.values())).parent} if staged else {}
+        if task.room is not None:
+            places["room"] = task.room
         if walls.mechanism:
-            room = Room(reads=task.reads, writes=staged, folder=here)
+            own = {} if task.room is None else {task.room: task.room}
+            room = Room(reads=task.reads, writes={**staged, **own}, folder=here)
             command = enclosed(command, room)
         began = clock()
         # Who builds the walls stays inside as the first process, and what it was given could be read there.
         variables = passed_on(task.variables) if walls.mechanism else {**os.environ, **task.variables}
-        process = _start(command, here, variables, task.limits)
+        log = None if task.log is None else stack.enter_context(task.log.open("wb"))
+        process = _start(command, here, variables, task.limits, log)
         usage, ended_by = Usage(), "itself"
         try:
             ended_by = _wait(process, task.limits, places, usage, lambda: clock() - began)
@@ -129,10 +137,18 @@ def _told(task: Task, walls: Walls) -> dict[str, Any]:
 
 
 def _start(
-    command: Sequence[str], folder: Path, variables: Mapping[str, str], limits: Limits
+    command: Sequence[str], folder: Path, variables: Mapping[str, str], limits: Limits, log: BinaryIO | None
 ) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(command, cwd=folder, env=variables, preexec_fn=lambda: _before(limits))
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=variables,
+            preexec_fn=lambda: _before(limits),
+            stdin=None if log is None else subprocess.DEVNULL,
+            stdout=log,
+            stderr=None if log is None else subprocess.STDOUT,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise FairwayError(f"{command[0]}: cannot be started: {error}") from error
 

@@ -54,7 +54,7 @@ def from_environment(stack: str, command: str) -> Aliased:
     Words that are no assignments are left out, and so is what a shell would have to expand.
     """
     aliases = _read(stack)
-    given = _assignments(command)
+    given = assignments(command)
     values = plain(load_recipe(aliases["extends"]).recipe)
     _lay_over(values, aliases["defaults"])
     notes = []
@@ -91,7 +91,8 @@ def _read(stack: str) -> dict[str, Any]:
     return dict.fromkeys(_SECTIONS, {}) | tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _assignments(command: str) -> dict[str, str]:
+def assignments(command: str) -> dict[str, str]:
+    """Variables that a shell command sets, by name; what a shell would have to expand is left out."""
     try:
         words = shlex.split(command.replace("\\\n", " "))
     except ValueError as error:

@@ -13,6 +13,7 @@
 - ``figures``: five pictures, each a function of facts.
 - ``readme``: README.md.
 - ``outside``: what the watcher saw of each stage, and of the machines they ran on.
+- ``reproduce``: a record run again, and whether the difference is what seeds make.
 - ``assemble``: puts it all together beside its place, then renames.
 - ``checkout``: the folder into a clone of the challenge repository, and the proof that it is all that changes.
 - ``pull_request``: the text of the pull request, from the judged folder.

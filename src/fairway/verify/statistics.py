@@ -56,6 +56,17 @@ def student_below(t: float, degrees: float) -> float:
     return beyond if t < 0 else 1.0 - beyond
 
 
+def student_bound(share: float, degrees: float) -> float:
+    """The value below which ``share`` (above one half) of Student's distribution lies, to twelve digits, by bisection."""
+    low, high = 0.0, 1.0
+    while student_below(high, degrees) < share:
+        high *= 2.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if student_below(middle, degrees) < share else (low, middle)
+    return 0.5 * (low + high)
+
+
 def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
     """Up to ``x``, the ``rest`` being 1 - x without the digits that the difference would lose."""
     if x <= 0.0 or rest <= 0.0:
