@@ -15,6 +15,7 @@ from fairway.errors import FairwayError
 VERBS = {
     "recipe": "Show, resolve, compare and list recipes; forecast an artifact's size.",
     "fetch": "Get a corpus and a tokenizer and write official shards.",
+    "card": "Describe a folder of shards, and look for validation documents in training.",
     "bundle": "Write a recipe's program as one file, readable and self-extracting.",
     "train": "Train one seed of a recipe.",
     "calibrate": "Gather the Hessians that GPTQ rounds by, from training shards.",
