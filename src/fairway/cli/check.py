@@ -33,6 +33,7 @@ def command(
         typer.Option(help="Do not count a rule; the reason stands in the verdict.", metavar="RULE=REASON"),
     ] = None,
     explain: Annotated[str | None, typer.Option(help="Tell what a rule asks and why.", metavar="RULE")] = None,
+    public_key: Annotated[Path | None, typer.Option(help="In PEM: whose signature a record must carry.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes [default: one a core].", min=1)] = None,
 ) -> None:
     """Judge folders of submissions. Exit status: 0 no profile fails, 1 one does, 2 usage, 3 a fault of the judge."""
@@ -63,6 +64,7 @@ def command(
         waivers=_waivers(waive or ()),
         leaderboard=leaderboard,
         with_facts=form == "json",
+        public_key=None if public_key is None else _key(public_key),
     )
     verdicts: list[Verdict] = []
     for verdict in all_judged(wanted, options, jobs):
@@ -92,6 +94,13 @@ def _document(form: str, verdicts: Sequence[Verdict]) -> str:
     from fairway.verify.formats.markdown import as_markdown
 
     return as_markdown(verdicts)
+
+
+def _key(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FairwayError(f"{path}: cannot be read as a key: {error.strerror}") from error
 
 
 def _waivers(given: Sequence[str]) -> dict[str, str]:

@@ -120,8 +120,9 @@ def card_markdown(card: Card, title: str) -> str:
     share = card.overlap.documents / card.val.documents
     lines += [
         "",
-        f"{card.overlap.documents:,} of {card.val.documents:,} validation documents ({share:.2%}, {card.overlap.tokens:,}"
-        f" tokens) occur word for word in training; {card.overlap.within:,} are copies of another validation document."
+        f"{card.overlap.documents:,} of {card.val.documents:,} validation documents ({share:.2%},"
+        f" {card.overlap.tokens:,} tokens) occur word for word in training;"
+        f" {card.overlap.within:,} are copies of another validation document."
         f" Told by {METHOD}.",
         "",
         "| shard | documents | tokens | SHA-256 |",

@@ -15,6 +15,7 @@
 - ``outside``: what the watcher saw of each stage, and of the machines they ran on.
 - ``reproduce``: a record run again, and whether the difference is what seeds make.
 - ``assemble``: puts it all together beside its place, then renames.
+- ``attest``: where a record comes from, as statements that others' tools read.
 - ``checkout``: the folder into a clone of the challenge repository, and the proof that it is all that changes.
 - ``pull_request``: the text of the pull request, from the judged folder.
 """

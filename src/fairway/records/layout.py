@@ -20,9 +20,12 @@ LEDGER = "ledger.jsonl"
 EVENTS = "events.jsonl"
 ENVIRONMENT = "environment.json"
 FIGURES = "figures"
+STATEMENT = "provenance.json"
+ENVELOPE = "provenance.intoto.jsonl"
+ROCRATE = "ro-crate-metadata.json"
 
-UNSUMMED = frozenset({CHECKSUMS, VERDICT})
-"""Files that SHA256SUMS leaves out: itself, and the verdict, which is written after it."""
+UNSUMMED = frozenset({CHECKSUMS, VERDICT, STATEMENT, ENVELOPE, ROCRATE})
+"""Files that SHA256SUMS leaves out: itself, and what is written after it and speaks of it."""
 
 
 def seed_folder(seed: int) -> str:

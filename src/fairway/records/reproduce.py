@@ -99,7 +99,7 @@ def run_again(
     limits: Limits,
     walls: bool = True,
 ) -> Watched:
-    """Run a copy of the folder's program in ``scratch/work`` inside walls; what it prints goes to ``scratch/run.log``."""
+    """Run a copy of the folder's program in ``scratch/work`` inside walls; it prints into ``scratch/run.log``."""
     work = scratch / "work"
     if not work.is_dir():
         raise FairwayError(f"{work}: no such folder; it should hold a copy of {folder.name}")
@@ -221,9 +221,11 @@ _TEST = (
 def _machine(reproduction: Reproduction) -> list[str]:
     place = reproduction.environment
     cards = place["gpu"]["cards"]
-    device = f"{len(cards)} x {cards[0]['name']}" if cards else f"{place['cpu']['usable']} cores, {place['cpu']['model']}"
+    cores = f"{place['cpu']['usable']} cores, {place['cpu']['model']}"
+    device = f"{len(cards)} x {cards[0]['name']}" if cards else cores
     torch = (place["packages"].get("torch") or {}).get("version")
-    walls = {str(each.watched["isolation"]["mechanism"] or each.watched["isolation"]["state"]) for each in reproduction.seeds}
+    told = [each.watched["isolation"] for each in reproduction.seeds]
+    walls = {str(each["mechanism"] or each["state"]) for each in told}
     lines = [f"Run on {device}; Python {place['python']}, torch {torch}; isolation: {', '.join(sorted(walls))}."]
     if reproduction.differences:
         lines += ["", "Differences from the record's environment:", ""]

@@ -39,6 +39,11 @@ ARTIFACT = "artifact.bin"
 LEDGER = "ledger.jsonl"
 EVENTS = "events.jsonl"
 ENVIRONMENT = "environment.json"
+STATEMENT = "provenance.json"
+ENVELOPE = "provenance.intoto.jsonl"
+ROCRATE = "ro-crate-metadata.json"
+UNSUMMED = frozenset({CHECKSUMS, VERDICT, STATEMENT, ENVELOPE, ROCRATE})
+"""Files that are written after SHA256SUMS, and that it does not list."""
 
 STAGES = ("train", "calibrate", "rotate_gptq", "compress", "float", "evaluate")
 """The stages of a seed, in the order in which they run."""
@@ -211,6 +216,13 @@ class Facts:
     environment: Mapping[str, Any] | None
     """What a watcher outside saw of the stages, and of the machines they ran on."""
     requirements: str | None
+    statement: Mapping[str, Any] | None
+    """What is said of where the record comes from."""
+    statement_text: str | None
+    envelope: str | None
+    """The signed statement."""
+    public_key: bytes | None
+    """In PEM: whose signature the caller wants to see."""
     code: CodeFacts | None
     """The file that ran: a record's own, or the one beside the run folders."""
     source: str | None
@@ -253,7 +265,9 @@ class Facts:
         return {path: fact.size_bytes for path, fact in self.files.items() if path.lower().endswith(ends)}
 
 
-def read_record(folder: Path, track: Track, *, leaderboard: Leaderboard | None = None) -> Facts:
+def read_record(
+    folder: Path, track: Track, *, leaderboard: Leaderboard | None = None, public_key: bytes | None = None
+) -> Facts:
     """The facts of a record's folder."""
     _must_be_folder(folder)
     defects: list[Defect] = []
@@ -279,6 +293,10 @@ def read_record(folder: Path, track: Track, *, leaderboard: Leaderboard | None =
         documents=_if_there(folder, DOCUMENTS, files, defects, read_documents),
         environment=_if_there(folder, ENVIRONMENT, files, defects, _json_object),
         requirements=_if_there(folder, REQUIREMENTS, files, defects, _text),
+        statement=_if_there(folder, STATEMENT, files, defects, _json_object),
+        statement_text=_if_there(folder, STATEMENT, files, [], _text),
+        envelope=_if_there(folder, ENVELOPE, files, defects, _text),
+        public_key=public_key,
         code=_code(folder / CODE, files[CODE]) if CODE in files else None,
         source=_if_there(folder, SOURCE, files, defects, _text),
         readme=_if_there(folder, README, files, defects, _text),
@@ -321,6 +339,10 @@ def read_seed(folder: Path, track: Track, *, recipe: Path, data: Path, code: Pat
         documents=_elsewhere(data / DOCUMENTS, DOCUMENTS, defects, read_documents) if has_documents else None,
         environment=None,
         requirements=None,
+        statement=None,
+        statement_text=None,
+        envelope=None,
+        public_key=None,
         code=_code_elsewhere(code, defects),
         source=None,
         readme=None,

@@ -23,6 +23,7 @@ from fairway.verify.rules import (
     ledger_chain,
     one_program,
     outside_clock,
+    provenance,
     recipe_that_ran,
     scored_before_learned,
     seeds_distinct,
@@ -55,6 +56,7 @@ RULES: tuple[Rule, ...] = (
     environment.RULE,
     outside_clock.RULE,
     isolation.RULE,
+    provenance.RULE,
 )
 
 LEADERBOARD = "leaderboard.jsonl"
@@ -69,6 +71,7 @@ def judge(
     *,
     profiles: Sequence[str] = PROFILES,
     leaderboard: Path | None = None,
+    public_key: bytes | None = None,
     rules: Sequence[Rule] = RULES,
 ) -> Verdict:
     """Judge the folder of a record from its files alone.
@@ -76,7 +79,7 @@ def judge(
     ``leaderboard`` is the chain of accepted records; where none is given, ``leaderboard.jsonl`` beside the folder of
     the track is taken if it is there. ``DataError`` if there is no folder, or the leaderboard is broken.
     """
-    facts = read_record(folder, track, leaderboard=_leaderboard(folder, leaderboard))
+    facts = read_record(folder, track, leaderboard=_leaderboard(folder, leaderboard), public_key=public_key)
     return verdict_of(facts, profiles=profiles, rules=rules)
 
 
@@ -90,6 +93,7 @@ def check(
     leaderboard: Path | None = None,
     waivers: Mapping[str, str] | None = None,
     with_facts: bool = False,
+    public_key: bytes | None = None,
     rules: Sequence[Rule] = SUBMISSION_RULES,
     own_rules: Sequence[Rule] = RULES,
 ) -> Verdict:
@@ -113,7 +117,7 @@ def check(
                 # For the facts alone: what is judged is what the caller named.
                 submission = replace(submission, change=change_in_history(tree.folder))
             facts = _summed_up(submission, findings, crashes)
-    own = _own(tree, track, chain, profiles, own_rules, findings, crashes)
+    own = _own(tree, track, chain, profiles, public_key, own_rules, findings, crashes)
     if own is not None:
         findings += own.findings
         crashes += own.crashes
@@ -178,6 +182,7 @@ def _own(
     track: Track,
     chain: Leaderboard | None,
     profiles: Sequence[str],
+    public_key: bytes | None,
     rules: Sequence[Rule],
     findings: list[Finding],
     crashes: list[str],
@@ -186,7 +191,8 @@ def _own(
     if not isinstance(tree, FolderTree) or not {RECIPE, CHECKSUMS} <= tree.files.keys():
         return None
     try:
-        return verdict_of(read_record(tree.folder, track, leaderboard=chain), profiles=profiles, rules=rules)
+        facts = read_record(tree.folder, track, leaderboard=chain, public_key=public_key)
+        return verdict_of(facts, profiles=profiles, rules=rules)
     except Exception as error:  # noqa: BLE001 - as above
         findings.append(_crash(error, "reading the record"))
         crashes.append(READING)

@@ -57,7 +57,7 @@ def student_below(t: float, degrees: float) -> float:
 
 
 def student_bound(share: float, degrees: float) -> float:
-    """The value below which ``share`` (above one half) of Student's distribution lies, to twelve digits, by bisection."""
+    """The value below which ``share`` (above one half) of Student's distribution lies, found by bisection."""
     low, high = 0.0, 1.0
     while student_below(high, degrees) < share:
         high *= 2.0

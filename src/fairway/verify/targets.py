@@ -52,6 +52,8 @@ class Options:
     waivers: Mapping[str, str]
     leaderboard: Path | None = None
     with_facts: bool = False
+    public_key: bytes | None = None
+    """In PEM: whose signature a record must carry."""
 
 
 def judged(target: Target, options: Options) -> Verdict:
@@ -65,6 +67,7 @@ def judged(target: Target, options: Options) -> Verdict:
         leaderboard=options.leaderboard,
         waivers=options.waivers,
         with_facts=options.with_facts,
+        public_key=options.public_key,
     )
 
 

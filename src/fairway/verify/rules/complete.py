@@ -19,7 +19,7 @@ from fairway.verify.facts import (
     SOURCE,
     STAGES,
     SUBMISSION,
-    VERDICT,
+    UNSUMMED,
     Facts,
     SeedFacts,
     log_name,
@@ -74,7 +74,7 @@ def _files(facts: Facts) -> Iterator[Finding]:
         yield from _there(facts, file)
     if not facts.seeds:
         yield failed("there is no folder seed<N>")
-    known = {*due, DOCUMENTS, ENVIRONMENT, VERDICT}
+    known = {*due, DOCUMENTS, ENVIRONMENT, *UNSUMMED}
     for seed in facts.seeds.values():
         log = log_name(seed.seed)
         yield from _there(facts, log)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fairway.verify import report
-from fairway.verify.facts import CHECKSUMS, VERDICT, Facts, SeedFacts
+from fairway.verify.facts import CHECKSUMS, UNSUMMED, VERDICT, Facts, SeedFacts
 from fairway.verify.finding import Finding, Rule, each_seed, failed, passed, unverifiable
 
 
@@ -22,14 +22,14 @@ def _sums(facts: Facts) -> Iterator[Finding]:
         yield unverifiable("is missing or cannot be read, so nothing says which bytes were signed", file=CHECKSUMS)
         return
     for path, (sha256, line) in facts.listed.items():
-        if path in (CHECKSUMS, VERDICT):
+        if path in UNSUMMED:
             yield failed(f"{CHECKSUMS} lists {path}, which is written after it", file=CHECKSUMS, line=line)
         elif path not in facts.files:
             yield failed(f"is listed in {CHECKSUMS} (line {line}) but not in the folder", file=path)
         elif facts.files[path].sha256 != sha256:
             found = facts.files[path].sha256
             yield failed(f"has SHA-256 {found[:12]}, {CHECKSUMS} (line {line}) says {sha256[:12]}", file=path)
-    for path in sorted(facts.files.keys() - facts.listed.keys() - {CHECKSUMS, VERDICT}):
+    for path in sorted(facts.files.keys() - facts.listed.keys() - UNSUMMED):
         yield failed(f"is not listed in {CHECKSUMS}", file=path)
 
 
