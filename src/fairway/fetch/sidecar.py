@@ -1,4 +1,4 @@
-"""Byte sidecars that somebody else has written: can they be the bytes of the text (recipes A.5)?"""
+"""Byte sidecars that somebody else has written, held against the text (recipes A.5)."""
 
 import torch
 from jaxtyping import Int
