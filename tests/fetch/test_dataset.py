@@ -120,26 +120,27 @@ def test_the_shuffle_depends_on_seed_and_texts_and_not_on_the_order_they_came_in
 
 
 def test_caseops_documents_come_back_and_the_sidecar_has_the_bytes_of_each(
-    spec: DataSpec, built: Path, source: Path, tmp_path: Path
+    spec: DataSpec, built: Path, tmp_path: Path
 ) -> None:
     shout = tmp_path / "shout.jsonl"
     lines = [f"{text.title()} AND {text.upper()} iN \ue001" for text in texts()]
     shout.write_text("".join(json.dumps({"text": text}) + "\n" for text in lines))
     changed = replace(spec, corpus=LocalCorpus(path=str(shout)), transform="caseops", vocab_size=330)
-    manifest = fetch_dataset(changed, tmp_path / "data")
-    assert verify_dataset(tmp_path / "data") == manifest
-    processor = load_tokenizer(tmp_path / "data" / "tokenizer.model")
-    rows = [row for row in read_rows(tmp_path / "data" / "documents.tsv") if row.split == "val"]
-    stream = load_tokens(tmp_path / "data" / "val", "val")
+    manifest = fetch_dataset(changed, tmp_path / "case")
+    assert verify_dataset(tmp_path / "case") == manifest
+    processor = load_tokenizer(tmp_path / "case" / "tokenizer.model")
+    rows = [row for row in read_rows(tmp_path / "case" / "documents.tsv") if row.split == "val"]
+    stream = load_tokens(tmp_path / "case" / "val", "val")
     lengths = document_lengths(stream)
     decoded = [decode_case(processor.decode(part.tolist()[1:])) for part in stream.split(lengths)]
     assert [row.sha256 for row in rows] == [hashlib.sha256(text.encode()).hexdigest() for text in decoded]
     assert set(decoded) < set(lines) and len(decoded) == 8
-    counts = sidecar_bytes(tmp_path / "data" / "val").split(lengths)
+    counts = sidecar_bytes(tmp_path / "case" / "val").split(lengths)
     assert [int(count.sum()) for count in counts] == [row.text_bytes for row in rows]
     assert [int(count[0]) for count in counts] == [0] * 8
     assert manifest["val"]["bytes"] == sum(len(text.encode()) for text in decoded)
     assert len([entry for entry in manifest["shards"] if "val_bytes" in entry["file"]]) > 1
+    assert manifest["corpus"]["transform"] == "caseops" and "transform" not in read_manifest(built)["corpus"]
 
 
 def test_evaluation_counts_by_the_sidecar_exactly_where_the_recipe_says_caseops(spec: DataSpec, tmp_path: Path) -> None:

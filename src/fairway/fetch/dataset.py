@@ -279,6 +279,8 @@ def _manifest(spec: DataSpec, folder: Path, *, corpus: dict[str, Any], documents
     tokenizer = folder / "tokenizer.model"
     tokens = load_tokens(folder / "val", "val")
     counted = int(target_bytes(folder / "val", tokens, tokenizer).sum(dtype=torch.float64))
+    if spec.transform != "none":
+        corpus = {**corpus, "transform": spec.transform}
     files = [("train", path) for path in split_files(folder / "train", "train")]
     files += [("val", path) for path in split_files(folder / "val", "val")]
     if has_sidecars(folder / "val"):
