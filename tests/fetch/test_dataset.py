@@ -140,6 +140,11 @@ def test_caseops_documents_come_back_and_the_sidecar_has_the_bytes_of_each(
     assert [int(count[0]) for count in counts] == [0] * 8
     assert manifest["val"]["bytes"] == sum(len(text.encode()) for text in decoded)
     assert len([entry for entry in manifest["shards"] if "val_bytes" in entry["file"]]) > 1
+    # The split, its documents and their bytes do not hang on how they are cut into tokens.
+    plain = fetch_dataset(replace(changed, transform="none"), tmp_path / "plain")
+    assert plain["val"]["bytes"] == manifest["val"]["bytes"] and plain["val"]["tokens"] != manifest["val"]["tokens"]
+    documents = [read_rows(tmp_path / name / "documents.tsv") for name in ("case", "plain")]
+    assert [row.sha256 for row in documents[0]] == [row.sha256 for row in documents[1]]
     assert manifest["corpus"]["transform"] == "caseops" and "transform" not in read_manifest(built)["corpus"]
 
 
