@@ -38,7 +38,6 @@ from fairway.runtime.ranks import Ranks, open_ranks
 from fairway.runtime.seeding import set_threads
 from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, write_bytes_atomic, write_text_atomic
 from fairway.score.evaluate import Score, evaluate
-from fairway.spec.data import HubCorpus
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
 from fairway.spec.quant import OwnText
@@ -336,11 +335,10 @@ def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
 def validation(run: Run, val_folder: Path, tokenizer: Path) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
     """The validation stream, and the bytes that each of its positions counts as a target.
 
-    The recipe's corpus settles what counts them: exports whose texts were rewritten bring sidecars.
+    The recipe settles what counts them: where texts were rewritten, sidecars do.
     """
     tokens_N = load_tokens(val_folder, "val")
-    corpus = run.recipe.data.corpus
-    if isinstance(corpus, HubCorpus) and corpus.variant == "sp8192_caseops":
+    if run.recipe.data.transform == "caseops":
         return tokens_N, sidecar_targets(val_folder, tokens_N)
     return tokens_N, ByteTable.from_tokenizer(tokenizer).of_targets(tokens_N)
 

@@ -1,5 +1,7 @@
 """The one forward: embed, blocks, head."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -17,7 +19,7 @@ from fairway.model.history import attend_history, history_rows, mix_history
 from fairway.model.hooks import HEAD, HEAD_IN, PLAIN, Hooks
 from fairway.model.parameters import neutral_parameters
 from fairway.model.rotary import rotary_table
-from fairway.model.weights import BlockContext, layer_weights, run_weights
+from fairway.model.weights import BlockContext, LayerWeights, layer_weights, run_weights
 from fairway.spec.mechanisms import (
     AddedSkips,
     DepthAttention,
@@ -71,7 +73,7 @@ class Gpt(nn.Module):
         named = dict(self.named_parameters())
         rotary = rotary_table(positions, spec.rope_dims, spec.rope_base, self.dtype)
         x0 = hooks.enter(tokens_BT, positions, embed(tokens_BT, positions, named, spec, self.dtype))
-        layers = layer_weights(named, spec, self.dtype)
+        layers = self.each_layer(named)
         shared = BlockContext(spec=spec, x0=x0, rotary=rotary, packing=packing, hooks=hooks)
         if spec.value_residual:
             shared = shared._replace(first_values=[])
@@ -122,6 +124,10 @@ class Gpt(nn.Module):
         if split < len(depth.decoder):
             x = (x + mlp_lane) * 0.5
         return scaled_rms_norm(x)
+
+    def each_layer(self, named: Mapping[str, Tensor]) -> list[LayerWeights]:
+        """What each layer multiplies with, from the parameters by name."""
+        return layer_weights(named, self.spec, self.dtype)
 
     def raw_logits(self, hidden: Float[Tensor, "*T D"], hooks: Hooks = PLAIN) -> Float[Tensor, "*T V"]:
         """Logits of any of the hidden states before the softcap, float32."""

@@ -141,7 +141,8 @@ def _how_scored(run: RunFacts) -> str:
 def _corpus(data: DataSpec) -> str:
     if isinstance(data.corpus, HubCorpus):
         return f"FineWeb (`{data.corpus.variant}`)"
-    return "the embedded English corpus" if isinstance(data.corpus, EmbeddedCorpus) else "a corpus of the author"
+    text = "the embedded English corpus" if isinstance(data.corpus, EmbeddedCorpus) else "a corpus of the author"
+    return f"{text}, its capitals rewritten as operators (CaseOps)," if data.transform == "caseops" else text
 
 
 def _method(score: ScoreSpec) -> str:
@@ -159,8 +160,8 @@ def _method(score: ScoreSpec) -> str:
             )
         case ChunkSgd() as chunks:
             return (
-                f"in windows of {score.context:,} tokens that advance by {chunks.stride:,}; all weights learn by SGD from"
-                f" every {chunks.chunk_tokens:,} tokens once scored, {chunks.epochs} times"
+                f"in windows of {score.context:,} tokens that advance by {chunks.stride:,}; all weights learn by SGD"
+                f" from every {chunks.chunk_tokens:,} tokens once scored, {chunks.epochs} times"
             )
 
 

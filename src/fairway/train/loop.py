@@ -24,13 +24,14 @@ from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks
 from fairway.spec.model import Loops, NoLoops
 from fairway.spec.optim import EmaAverage, OptimSpec
-from fairway.spec.train import LateReplay, LateRounding, NoRounding, TrainSpec
+from fairway.spec.train import LateFreezing, LateReplay, LateRounding, NoRounding, TrainSpec
+from fairway.train.freezing import FreezingStepper, FrozenGpt
 from fairway.train.rounding import RoundedLoss
 from fairway.train.step import LossFn, Stepper
 
 StopReason = Literal["steps", "clock"]
 
-_ROUNDED = 2
+_LATE = 2
 # Bounds of packed rows come padded to a multiple of 64; these lengths are compiled before the clock starts.
 _WARMUP_BOUND_LENGTHS = (64, 128, 192, 256)
 
@@ -94,7 +95,7 @@ class Training:
     loops: NoLoops | Loops
     stepper: Stepper
     loss_fns: dict[int, LossFn]
-    """By loop state (0 or 1), and by 2 more those with rounded matrices, which take the place of the others."""
+    """By loop state (0 or 1), and by 2 more those of the end of training, which take the place of the others."""
     ema: Ema | Snapshots
     batches: TokenBatches | Prefetched
     micro_steps: int
@@ -144,15 +145,21 @@ def train(
         raise RecipeError(f"train.replay needs optim.averaging ema, for {optim.averaging.kind} would not see it")
     micro_steps = _micro_steps(spec, ranks)
     ranks.broadcast_(list(model.parameters()))
-    stepper = Stepper(model, optim, ranks)
+    stepper = (
+        FreezingStepper(model, optim, ranks)
+        if isinstance(spec.freezing, LateFreezing)
+        else Stepper(model, optim, ranks)
+    )
     run = Training(
         spec=spec,
         optim=optim,
         loops=loops,
         stepper=stepper,
-        loss_fns=_loss_functions(model, spec, loops)
+        loss_fns=_with_late(_loss_functions(model, spec, loops), FrozenGpt(model), spec, loops)
+        if isinstance(spec.freezing, LateFreezing)
+        else _loss_functions(model, spec, loops)
         if isinstance(spec.rounding, NoRounding)
-        else _with_rounded(_loss_functions(model, spec, loops), RoundedLoss(model, spec.rounding), spec, loops),
+        else _with_late(_loss_functions(model, spec, loops), RoundedLoss(model, spec.rounding), spec, loops),
         ema=Ema(stepper.parameters, optim.ema_decay)
         if isinstance(optim.averaging, EmaAverage)
         else Snapshots(stepper.parameters, optim.averaging),
@@ -254,9 +261,15 @@ def run_loop(run: Training) -> tuple[_Progress, bool, StopReason, float]:
         else:
             lr_scale = rate_scale(share, run.optim)
         if isinstance(run.spec.rounding, LateRounding) and lr_scale < run.spec.rounding.below_scale:
-            if run.loss_fns[0] is not run.loss_fns[_ROUNDED]:
+            if run.loss_fns[0] is not run.loss_fns[_LATE]:
                 run.events.emit("rounding_on", step=now.steps, lr_scale=lr_scale, train_s=now.elapsed_s)
-            run.loss_fns.update({key: fn for key in (0, 1) if (fn := run.loss_fns.get(key + _ROUNDED))})
+            run.loss_fns.update({key: fn for key in (0, 1) if (fn := run.loss_fns.get(key + _LATE))})
+        if isinstance(run.spec.freezing, LateFreezing) and lr_scale < run.spec.freezing.below_scale:
+            assert isinstance(run.stepper, FreezingStepper)
+            if run.loss_fns[0] is not run.loss_fns[_LATE]:
+                run.events.emit("freezing_on", step=now.steps, lr_scale=lr_scale, train_s=now.elapsed_s)
+                run.stepper.freeze()
+            run.loss_fns.update({key: fn for key in (0, 1) if (fn := run.loss_fns.get(key + _LATE))})
         micro_batches = run.next_step()
         if lr_scale < keep_below:
             run.kept.append(micro_batches)
@@ -346,11 +359,11 @@ def _loss_functions(model: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | 
     return functions
 
 
-def _with_rounded(
-    plain: dict[int, LossFn], rounded: RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops
+def _with_late(
+    plain: dict[int, LossFn], late: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops
 ) -> dict[int, LossFn]:
-    others = _loss_functions(rounded, spec, loops)
-    return plain | {key + _ROUNDED: others[key] for key in others}
+    others = _loss_functions(late, spec, loops)
+    return plain | {key + _LATE: others[key] for key in others}
 
 
 def _with_longer_bounds(batch: Batch) -> list[Batch]:
