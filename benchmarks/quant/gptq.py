@@ -22,7 +22,7 @@ from fairway.model.banks import unbank
 from fairway.model.parameters import neutral_parameters
 from fairway.quant.gptq import gptq
 from fairway.quant.grid import row_steps
-from fairway.quant.pipeline import round_matrix
+from fairway.quant.rounding import round_matrix
 from fairway.quant.plan import plan
 from fairway.recipes.load import load_recipe
 from fairway.spec.quant import Gptq
