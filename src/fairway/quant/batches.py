@@ -25,7 +25,7 @@ from fairway.quant.plan import Treatment, input_part
 from fairway.quant.rotation import bake, bake_hessian
 from fairway.quant.rounding import Both, Rounded, sound_steps
 from fairway.runtime.ranks import Ranks
-from fairway.spec.quant import Gptq, Grid, QuantileGrid, QuantSpec
+from fairway.spec.quant import Gptq, QuantSpec
 
 Stack = Sequence[Treatment]
 """Matrices that read one input and have one grid."""
@@ -70,10 +70,11 @@ def round_in_batches(
 
 def stacked(treatments: Sequence[Treatment], hessians: Mapping[str, Tensor]) -> list[list[Stack]]:
     """Batches of stacks that go together: of one input, one shape and one grid."""
-    stacks: dict[tuple[str, str | None, Grid | QuantileGrid | None], list[Treatment]] = {}
+    stacks: dict[tuple[str, str | None, int], list[Treatment]] = {}
     for treatment in treatments:
         name = treatment.name
-        stack = stacks.setdefault((name.rpartition(".")[0], input_part(name), treatment.grid), [])
+        # grids by identity: a plan hands out the recipe's own, and those of a bundled program have no hash
+        stack = stacks.setdefault((name.rpartition(".")[0], input_part(name), id(treatment.grid)), [])
         if stack and not torch.equal(hessians[stack[0].name], hessians[name]):
             raise GateError(f"Hessian of {name} must be that of {stack[0].name}, which reads the same input")
         stack.append(treatment)
