@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from fairway.model.banks import bank
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
 from fairway.model.weights import bake_symmetry
+from fairway.quant.batches import round_in_batches
 from fairway.quant.hessian import collect
 from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
@@ -210,10 +212,18 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
 
 def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: Path, events: Path) -> None:
     """Weights and Hessians to integers, steps and kept tensors (safetensors)."""
-    with open_stage(run, "rotate_gptq", events, alone=True) as stage:
+    with open_stage(run, "rotate_gptq", events, alone=evaluates_alone(run.recipe)) as stage:
+        if run.recipe.score.ranks == "all":
+            stage.ranks.barrier()  # in a whole run, the first rank has written both files just now
         model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
         gathered = load_tensors(hessians)
-        save_quantized(quantized, rotate_gptq(model, gathered, run.recipe.quant, stage.log))
+        if run.recipe.score.ranks == "all":
+            rounds = partial(round_in_batches, stage.ranks)
+            rounded = rotate_gptq(model, gathered, run.recipe.quant, stage.log, rounds)
+        else:
+            rounded = rotate_gptq(model, gathered, run.recipe.quant, stage.log)
+        if run.recipe.score.ranks == "first" or stage.ranks.is_first:
+            save_quantized(quantized, rounded)
         stage.log.emit("done", seconds=stage.seconds)
 
 
@@ -311,7 +321,7 @@ def evaluate_float_stage(
 
 
 def evaluates_alone(recipe: Recipe) -> bool:
-    """Whether the first rank scores by itself, whoever else was started."""
+    """Whether the first rank rounds and scores by itself, whoever else was started."""
     return recipe.score.ranks == "first"
 
 

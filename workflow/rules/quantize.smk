@@ -14,7 +14,7 @@ rule rotate_gptq:
     resources:
         gpus=config["gpus"],
     shell:
-        "python {input.code} --stage rotate_gptq --seed {wildcards.seed} --checkpoint {input.checkpoint}"
+        "{PROCESSES} {input.code} --stage rotate_gptq --seed {wildcards.seed} --checkpoint {input.checkpoint}"
         " --hessians {input.hessians} -o {output.quantized} --events {output.events} > {log} 2>&1"
 
 

@@ -6,6 +6,8 @@
 - ``own_text``: text that the model writes itself, to calibrate on.
 - ``rotation``: seeded Hadamard rotations of those inputs; bake, fold back, or apply online.
 - ``gptq``: weight, Hessian and steps to integers (pure).
+- ``rounding``: a matrix to its grid, with its error.
+- ``batches``: many matrices to their grids, over threads, GPUs and ranks.
 - ``lqer``: low-rank corrections of the matrices that rounding hurt most.
 - ``triangle``: symmetric matrices as one triangle each.
 - ``packing``: tensors to streams of bytes and back (pure).

@@ -1,11 +1,9 @@
 """Weights to an artifact and back, in order: gates, rotation, rounding, packing; and the other way round."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from fairway.errors import GateError, MalformedError
@@ -16,18 +14,19 @@ from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_
 from fairway.quant.classes import classed, stream_shapes, unclassed
 from fairway.quant.codecs import StoredCodec, brotli_encoded, compress, decompress, range_encoded
 from fairway.quant.deflate import deflated, inflated
-from fairway.quant.gptq import gptq, relative_error
+from fairway.quant.gptq import relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import check_hessians
 from fairway.quant.lqer import LQER_BITS, Factor, Residual, corrections, product
 from fairway.quant.packing import QuantizedModel, StoredTensor, from_streams, raw_sizes, to_streams, value_bytes
 from fairway.quant.plan import input_part, plan
 from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, unbake
+from fairway.quant.rounding import Rounder, round_matrix
 from fairway.quant.triangle import make_symmetric, square, symmetric_energy, triangle, triangle_names
 from fairway.runtime.events import EventLog
 from fairway.runtime.seeding import generator
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.quant import Gptq, Grid, Lqer, QuantileGrid, QuantSpec, Triangles
+from fairway.spec.quant import Gptq, Lqer, QuantSpec, Triangles
 from fairway.spec.roles import Role
 
 ROTATION_LIMIT = 1e-3
@@ -36,32 +35,19 @@ GPTQ_LIMIT = 1.001
 """GPTQ's output error over that of rounding to nearest: 1, and room for float32 sums."""
 
 _PIPELINE_PROBE_TOKENS = 64
-_PIPELINE_NO_ERROR = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class Rounded:
-    """One matrix on its grid, and the shares of its output's energy that two ways of rounding lose."""
-
-    symbols: Tensor
-    steps: Tensor
-    error_nearest: float
-    error_gptq: float | None
-    """None where the recipe rounds to nearest."""
-
-    @property
-    def gptq_over_nearest(self) -> float:
-        """At most 1 where GPTQ does its work."""
-        if self.error_gptq is None:
-            return 1.0
-        return (self.error_gptq + _PIPELINE_NO_ERROR) / (self.error_nearest + _PIPELINE_NO_ERROR)
 
 
 @torch.no_grad()
 def rotate_gptq(
-    model: Gpt, hessians: Mapping[str, Tensor], quant: QuantSpec, events: EventLog | None = None
+    model: Gpt,
+    hessians: Mapping[str, Tensor],
+    quant: QuantSpec,
+    events: EventLog | None = None,
+    rounds: Rounder | None = None,
 ) -> QuantizedModel:
     """Every tensor of the model rounded as the plan says, on the CPU; the arguments stay as they are.
+
+    Matrices are rounded one after the other, or all by ``rounds``, such as ``round_in_batches`` of some ranks.
 
     Matrices are rotated first, where the recipe says so, and their Hessians with them. ``GateError`` if a Hessian
     is no Hessian, a weight is not finite, rotation changes what the float model computes, or GPTQ does worse than
@@ -84,17 +70,24 @@ def rotate_gptq(
     ratios = {"none": 0.0}
     if isinstance(quant.correction, Lqer):
         residuals: dict[str, Residual] = {}
+    if rounds is not None:
+        found = rounds(treatments, state, hessians, turns, quant)
     for treatment in treatments:
         name, grid = treatment.name, treatment.grid
         if grid is None:
             quantized.kept[name] = _pipeline_kept(name, state[name])
             continue
         w_OI, h_II = state[name].float(), hessians[name].cpu().float()
-        plain = rounded = round_matrix(name, w_OI, h_II, grid, quant)
         turn_II = turns.get(input_part(name) or "")
-        if turn_II is not None:
-            w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
-            rounded = round_matrix(name, w_OI, h_II, grid, quant)
+        if rounds is None:
+            plain = rounded = round_matrix(name, w_OI, h_II, grid, quant)
+            if turn_II is not None:
+                w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
+                rounded = round_matrix(name, w_OI, h_II, grid, quant)
+        else:
+            plain, rounded = found[name]
+            if isinstance(quant.correction, Lqer) and turn_II is not None:
+                w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
         if isinstance(quant.correction, Lqer):
             residuals[name] = Residual(w_OI, decode(rounded.symbols, rounded.steps), h_II)
         quantized.symbols[name], quantized.steps[name] = rounded.symbols, rounded.steps
@@ -113,10 +106,11 @@ def rotate_gptq(
             )
     if isinstance(quant.triangles, Triangles):
         for name, w_DD in squares.items():
-            rounded = _pipeline_rounded_square(name, w_DD, hessians[name].cpu().float(), quant)
-            quantized.symbols[name], quantized.steps[name] = rounded.symbols, rounded.steps
+            symbols, steps = _pipeline_rounded_square(name, w_DD, quant)
+            quantized.symbols[name], quantized.steps[name] = symbols, steps
             if events is not None:
-                events.emit("triangle", name=name, count=rounded.symbols.numel(), error_nearest=rounded.error_nearest)
+                error = relative_error(w_DD, square(decode(symbols, steps)), hessians[name].cpu().float())
+                events.emit("triangle", name=name, count=symbols.numel(), error_nearest=error)
     if isinstance(quant.correction, Lqer):
         for name, factor in corrections(residuals, quant.correction, events).items():
             quantized.symbols[name], quantized.steps[name] = factor.symbols, factor.steps
@@ -124,24 +118,6 @@ def rotate_gptq(
         worst = max(ratios, key=lambda name: ratios[name])
         _pipeline_gate(events, "gptq_over_nearest", ratios[worst], GPTQ_LIMIT, worst)
     return quantized
-
-
-def round_matrix(
-    name: str, w_OI: Float[Tensor, "O I"], h_II: Float[Tensor, "I I"], grid: Grid | QuantileGrid, quant: QuantSpec
-) -> Rounded:
-    """A matrix on its grid by the recipe's rounding; ``name`` is for error messages."""
-    step_O = row_steps(w_OI, grid)
-    if not bool(step_O.isfinite().all()):
-        raise GateError(f"tensor {name} has a row whose step is beyond half precision (65504)")
-    symbols = encode(w_OI, step_O, grid.bits)
-    error_nearest = relative_error(w_OI, decode(symbols, step_O), h_II)
-    if not isinstance(quant.rounding, Gptq):
-        return Rounded(symbols, step_O, error_nearest, None)
-    try:
-        symbols = gptq(w_OI, h_II, step_O, grid.bits, quant.rounding)
-    except GateError as error:
-        raise GateError(f"tensor {name}: {error}") from error
-    return Rounded(symbols, step_O, error_nearest, relative_error(w_OI, decode(symbols, step_O), h_II))
 
 
 def _pipeline_squares(state: dict[str, Tensor], triangles: Triangles, events: EventLog | None) -> dict[str, Tensor]:
@@ -157,14 +133,13 @@ def _pipeline_squares(state: dict[str, Tensor], triangles: Triangles, events: Ev
     return {} if triangles.whole else {name: state.pop(name) for name in names}
 
 
-def _pipeline_rounded_square(name: str, w_DD: Tensor, h_DD: Tensor, quant: QuantSpec) -> Rounded:
+def _pipeline_rounded_square(name: str, w_DD: Tensor, quant: QuantSpec) -> tuple[Tensor, Tensor]:
     """The triangle of a symmetric matrix on the grid of Q and O."""
     row_1N = triangle(w_DD)
     step = row_steps(row_1N, quant.attention)
     if not bool(step.isfinite().all()):
         raise GateError(f"tensor {name} has a step that is beyond half precision (65504)")
-    symbols = encode(row_1N, step, quant.attention.bits)
-    return Rounded(symbols, step, relative_error(w_DD, square(decode(symbols, step)), h_DD), None)
+    return encode(row_1N, step, quant.attention.bits), step
 
 
 def rotation_deviation(spec: ModelSpec, state: Mapping[str, Tensor], turns: Mapping[str, Tensor]) -> float:
