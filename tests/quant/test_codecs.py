@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairway.errors import ArtifactError
 from fairway.quant.codecs import STORED_CODECS as EVERY_CODEC
-from fairway.quant.codecs import compress, decompress
+from fairway.quant.codecs import LONG_STREAM_BYTES, compress, decompress
 
 STORED_CODECS = EVERY_CODEC[:4]
 ANY_BYTES = st.one_of(
@@ -144,3 +144,11 @@ def test_a_stream_by_a_codec_that_the_recipe_does_not_name_is_refused(codec, by)
     payload = compress(by(codec), bytes(100), value_bytes=1)[1]
     with pytest.raises(ArtifactError, match=f"the recipe packs by smallest, a stream is packed by {codec}"):
         decompress(by("smallest"), codec, payload, raw_size=100, value_bytes=1)
+
+
+def test_smallest_tries_brotli_on_no_long_stream(by):
+    short = b"ab" * 1000
+    long = short * (LONG_STREAM_BYTES // len(short) + 1)
+    codecs = [compress(by("smallest"), raw, value_bytes=1)[0] for raw in (short, long)]
+    assert codecs == ["brotli", "range"]
+    assert compress(by("brotli"), long, value_bytes=1)[0] == "brotli"

@@ -12,6 +12,7 @@
 - ``codecs``: bytes to fewer bytes and back, by name, bounded.
 - ``deflate``: zlib, for recipes that name it.
 - ``classes``: range coding with a model for each class of rows or columns.
+- ``pergroup``: rows in an order of likeness, and the program lrzip.
 - ``artifact``: the file format: header, streams, digest.
 - ``streams``: the streams of any artifact, unpacked.
 - ``pipeline``: the order of all that, its gates and events.

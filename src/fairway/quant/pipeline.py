@@ -14,13 +14,14 @@ from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
 from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
 from fairway.quant.classes import classed, stream_shapes, unclassed
-from fairway.quant.codecs import StoredCodec, brotli_encoded, compress, decompress, range_encoded
+from fairway.quant.codecs import LONG_STREAM_BYTES, StoredCodec, brotli_encoded, compress, decompress, range_encoded
 from fairway.quant.deflate import deflated, inflated
 from fairway.quant.gptq import gptq, relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import check_hessians
 from fairway.quant.lqer import LQER_BITS, Factor, Residual, corrections, product
 from fairway.quant.packing import QuantizedModel, StoredTensor, from_streams, raw_sizes, to_streams, value_bytes
+from fairway.quant.pergroup import group_stream, unpergrouped
 from fairway.quant.plan import input_part, plan
 from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, unbake
 from fairway.quant.triangle import make_symmetric, square, symmetric_energy, triangle, triangle_names
@@ -223,18 +224,20 @@ def pack(
         if quant.codec == "classes":
             streams.append(_pipeline_classed(tensors, stream, raw))
             continue
+        if quant.codec == "pergroup" or quant.codec == "pergroup_or_range":
+            streams.append(group_stream(quant, tensors, stream, raw))
+            continue
         codec, payload = compress(quant, raw, value_bytes=value_bytes(stream))
         streams.append(StoredStream(stream, codec, payload, len(raw)))
     return write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
 
 
 def _pipeline_classed(tensors: Sequence[StoredTensor], stream: str, raw: bytes) -> StoredStream:
-    """A stream by the range coder with classes of lines or without them, or by brotli, whichever is smallest."""
+    """A stream by the range coder with classes of lines or without them, or by brotli (if it is short)."""
     size = value_bytes(stream)
-    tried: list[tuple[StoredCodec, bytes]] = [
-        ("range", range_encoded(raw, size)),
-        ("brotli", brotli_encoded(raw, size)),
-    ]
+    tried: list[tuple[StoredCodec, bytes]] = [("range", range_encoded(raw, size))]
+    if len(raw) <= LONG_STREAM_BYTES:
+        tried.append(("brotli", brotli_encoded(raw, size)))
     if size == 1:
         tried.append(("classes", classed(raw, stream_shapes(tensors, stream))))
     codec, payload = min(tried, key=lambda attempt: len(attempt[1]))
@@ -257,6 +260,9 @@ def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
             continue
         if quant.codec == "classes" and s.codec == "classes":
             streams[s.name] = unclassed(quant, s.payload, stream_shapes(artifact.tensors, s.name))
+            continue
+        if (quant.codec == "pergroup" or quant.codec == "pergroup_or_range") and s.codec == "lrzip":
+            streams[s.name] = unpergrouped(quant, s.payload, stream_shapes(artifact.tensors, s.name))
             continue
         streams[s.name] = decompress(quant, s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
     assert streams.keys() == raw_sizes(artifact.tensors).keys()

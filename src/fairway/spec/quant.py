@@ -5,7 +5,7 @@ from typing import Literal
 
 from fairway.spec.data import STRICT
 
-CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib", "classes"]
+CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib", "classes", "pergroup", "pergroup_or_range"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +196,8 @@ class QuantSpec:
     rounding: Nearest | Gptq = field(default_factory=Gptq)
     rotation: NoRotation | Hadamard = field(default_factory=NoRotation)
     codec: CodecName = "smallest"
-    """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller."""
+    """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller; ``classes``: or that of
+    classes of lines. ``pergroup``: #1855's, by the program lrzip; ``pergroup_or_range`` makes do without it."""
 
     def __post_init__(self) -> None:
         """Refuse triangles of matrices that are turned before they are rounded."""
