@@ -33,6 +33,7 @@ from fairway.quant.hessian import collect
 from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
+from fairway.quant.sensitivity import sensitivities
 from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks, open_ranks
 from fairway.runtime.seeding import set_threads
@@ -41,7 +42,7 @@ from fairway.score.evaluate import Score, evaluate
 from fairway.spec.data import HubCorpus
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
-from fairway.spec.quant import OwnText
+from fairway.spec.quant import GradientBits, OwnText
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, save_model
 from fairway.train.loop import TrainResult, train
@@ -203,6 +204,14 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
                 stage.ranks,
                 looped=looped,
                 events=stage.log,
+            )
+        if isinstance(run.recipe.quant.bits, GradientBits):
+            gathered |= sensitivities(
+                model,
+                training_batches(run.recipe, train_folder, stage.ranks),
+                run.recipe.train.calibration_batches,
+                stage.ranks,
+                looped=looped,
             )
         if stage.ranks.is_first:
             save_tensors(hessians, gathered, {"seed": str(run.seed)})

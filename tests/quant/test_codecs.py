@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.errors import ArtifactError
-from fairway.quant.codecs import STORED_CODECS as EVERY_CODEC
 from fairway.quant.codecs import LONG_STREAM_BYTES, compress, decompress
+from fairway.quant.codecs import STORED_CODECS as EVERY_CODEC
 
 STORED_CODECS = EVERY_CODEC[:4]
 ANY_BYTES = st.one_of(

@@ -4,6 +4,7 @@
 - ``grid``: row steps, encode, decode (pure).
 - ``hessian``: observe the inputs of the linears, sum their outer products.
 - ``own_text``: text that the model writes itself, to calibrate on.
+- ``sensitivity``: bits by how much the loss feels each matrix.
 - ``rotation``: seeded Hadamard rotations of those inputs; bake, fold back, or apply online.
 - ``gptq``: weight, Hessian and steps to integers (pure).
 - ``lqer``: low-rank corrections of the matrices that rounding hurt most.

@@ -45,9 +45,9 @@ _CodecCounts = np.ndarray[Any, np.dtype[np.int64]]
 def compress(quant: QuantSpec, raw: bytes, *, value_bytes: int) -> tuple[StoredCodec, bytes]:
     """The codec that was used and its payload; equal input gives equal output.
 
-    ``value_bytes`` is 1 for symbols and 2 for halves; ``smallest`` tries the range coder and brotli, which it leaves out
-    on long streams: there it takes a second a megabyte and loses a percent. (In the three artifacts of the pocket record
-    zstd and lzma saved 2 bytes together, and each is code that a submission carries.)
+    ``value_bytes`` is 1 for symbols and 2 for halves. ``smallest`` tries the range coder, and brotli on short
+    streams: on long ones it takes a second a megabyte and loses a percent. (In the three artifacts of the pocket
+    record zstd and lzma saved 2 bytes together, and each is code that a submission carries.)
     """
     assert len(raw) % value_bytes == 0, (len(raw), value_bytes)
     planes = b"".join(_codec_planes(raw, value_bytes))

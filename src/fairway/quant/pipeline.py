@@ -24,11 +24,12 @@ from fairway.quant.packing import QuantizedModel, StoredTensor, from_streams, ra
 from fairway.quant.pergroup import group_stream, unpergrouped
 from fairway.quant.plan import input_part, plan
 from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, unbake
+from fairway.quant.sensitivity import BITS_TENSOR, bits_tensor, sensitive_bits, with_bits
 from fairway.quant.triangle import make_symmetric, square, symmetric_energy, triangle, triangle_names
 from fairway.runtime.events import EventLog
 from fairway.runtime.seeding import generator
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.quant import Gptq, Grid, Lqer, QuantileGrid, QuantSpec, Triangles
+from fairway.spec.quant import Gptq, GradientBits, Grid, Lqer, QuantileGrid, QuantSpec, Triangles
 from fairway.spec.roles import Role
 
 ROTATION_LIMIT = 1e-3
@@ -82,6 +83,9 @@ def rotate_gptq(
         _pipeline_gate(events, "rotation_logit_change", rotation_deviation(model.spec, state, turns), ROTATION_LIMIT)
 
     quantized = QuantizedModel({}, {}, {})
+    if isinstance(quant.bits, GradientBits):
+        treatments = sensitive_bits(treatments, quant.bits, hessians)
+        quantized.kept[BITS_TENSOR] = bits_tensor(treatments)
     ratios = {"none": 0.0}
     if isinstance(quant.correction, Lqer):
         residuals: dict[str, Residual] = {}
@@ -212,7 +216,11 @@ def pack(
     named = {**quantized.symbols, **quantized.kept}
     if isinstance(quant.correction, Lqer):
         factors, named = _pipeline_factors(named)
+    if isinstance(quant.bits, GradientBits):
+        bits = named.pop(BITS_TENSOR).tolist()
     treatments = plan({name: tensor.shape for name, tensor in named.items()}, quant)
+    if isinstance(quant.bits, GradientBits):
+        treatments = with_bits(treatments, bits)
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
     if isinstance(quant.correction, Lqer):
         tensors += factors

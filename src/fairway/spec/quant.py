@@ -51,6 +51,34 @@ class QuantileGrid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoleBits:
+    """A matrix has the bits of its role."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["role"] = "role"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientBits:
+    """One bit more for matrices whose gradients are largest, one less for the smallest (GradQuant, #1048).
+
+    Gradients are those of calibration batches, at the weights that are rounded; the record sums those of its last
+    steps. A least step goes along with the bits, as a least clip would.
+    """
+
+    __pydantic_config__ = STRICT
+    kind: Literal["gradient"] = "gradient"
+    more: float = 0.1
+    """Share of the matrices that have one more."""
+    fewer: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are none, or that overlap."""
+        if self.more < 0 or self.fewer < 0 or self.more + self.fewer > 1:
+            raise ValueError(f"more and fewer must be shares, together at most 1, got {self.more} and {self.fewer}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Nearest:
     """Round each weight by itself."""
 
@@ -189,6 +217,7 @@ class QuantSpec:
     attention: Grid | QuantileGrid
     mlp: Grid | QuantileGrid
     embedding: Grid | QuantileGrid
+    bits: RoleBits | GradientBits = field(default_factory=RoleBits)
     kept: NoneKept | Kept = field(default_factory=NoneKept)
     correction: NoCorrection | Lqer = field(default_factory=NoCorrection)
     triangles: NoTriangles | Triangles = field(default_factory=NoTriangles)
@@ -200,6 +229,10 @@ class QuantSpec:
     classes of lines. ``pergroup``: #1855's, by the program lrzip; ``pergroup_or_range`` makes do without it."""
 
     def __post_init__(self) -> None:
-        """Refuse triangles of matrices that are turned before they are rounded."""
+        """Refuse triangles of matrices that are turned before they are rounded, and gradients of no training text."""
+        if isinstance(self.bits, GradientBits) and isinstance(self.triangles, Triangles):
+            raise ValueError("bits of kind gradient need triangles of kind none: a triangle has the bits of its role")
+        if isinstance(self.bits, GradientBits) and isinstance(self.calibration, OwnText):
+            raise ValueError("bits of kind gradient need calibration of kind training: own text has no loss")
         if isinstance(self.triangles, Triangles) and isinstance(self.rotation, Hadamard):
             raise ValueError("triangles need rotation of kind none: a turned matrix is not symmetric")
