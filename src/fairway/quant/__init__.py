@@ -8,6 +8,7 @@
 - ``rotation``: seeded Hadamard rotations of those inputs; bake, fold back, or apply online.
 - ``gptq``: weight, Hessian and steps to integers (pure).
 - ``lqer``: low-rank corrections of the matrices that rounding hurt most.
+- ``gates``: head gates in eight bits.
 - ``triangle``: symmetric matrices as one triangle each.
 - ``packing``: tensors to streams of bytes and back (pure).
 - ``codecs``: bytes to fewer bytes and back, by name, bounded.

@@ -16,6 +16,7 @@ from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_
 from fairway.quant.classes import classed, stream_shapes, unclassed
 from fairway.quant.codecs import LONG_STREAM_BYTES, StoredCodec, brotli_encoded, compress, decompress, range_encoded
 from fairway.quant.deflate import deflated, inflated
+from fairway.quant.gates import GATE_BITS, GATE_END, restore_gates, round_gates
 from fairway.quant.gptq import gptq, relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import check_hessians
@@ -29,7 +30,7 @@ from fairway.quant.triangle import make_symmetric, square, symmetric_energy, tri
 from fairway.runtime.events import EventLog
 from fairway.runtime.seeding import generator
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.quant import Gptq, GradientBits, Grid, Lqer, QuantileGrid, QuantSpec, Triangles
+from fairway.spec.quant import Gptq, GradientBits, Grid, Lqer, QuantileGrid, QuantSpec, RoundedGates, Triangles
 from fairway.spec.roles import Role
 
 ROTATION_LIMIT = 1e-3
@@ -116,6 +117,8 @@ def rotate_gptq(
                 error_nearest_unrotated=plain.error_nearest,
                 error_gptq_unrotated=plain.error_gptq,
             )
+    if isinstance(quant.gates, RoundedGates):
+        round_gates(state, quantized)
     if isinstance(quant.triangles, Triangles):
         for name, w_DD in squares.items():
             rounded = _pipeline_rounded_square(name, w_DD, hessians[name].cpu().float(), quant)
@@ -214,7 +217,7 @@ def pack(
 ) -> bytes:
     """The artifact's bytes; equal arguments give equal bytes. ``extra`` (JSON) goes into the header as it is."""
     named = {**quantized.symbols, **quantized.kept}
-    if isinstance(quant.correction, Lqer):
+    if isinstance(quant.correction, Lqer) or isinstance(quant.gates, RoundedGates):
         factors, named = _pipeline_factors(named)
     if isinstance(quant.bits, GradientBits):
         bits = named.pop(BITS_TENSOR).tolist()
@@ -222,7 +225,7 @@ def pack(
     if isinstance(quant.bits, GradientBits):
         treatments = with_bits(treatments, bits)
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
-    if isinstance(quant.correction, Lqer):
+    if isinstance(quant.correction, Lqer) or isinstance(quant.gates, RoundedGates):
         tensors += factors
     streams = []
     for stream, raw in to_streams(tensors, quantized).items():
@@ -253,8 +256,9 @@ def _pipeline_classed(tensors: Sequence[StoredTensor], stream: str, raw: bytes) 
 
 
 def _pipeline_factors(named: Mapping[str, Tensor]) -> tuple[tuple[StoredTensor, ...], dict[str, Tensor]]:
-    """Factors of corrections as they are stored, and the tensors of the model."""
-    bits = {name: bits for name in named for end, bits in LQER_BITS.items() if name.endswith(end)}
+    """Factors of corrections and rows of gates as they are stored, and the tensors of the model."""
+    ends = {**LQER_BITS, GATE_END: GATE_BITS}
+    bits = {name: bits for name in named for end, bits in ends.items() if name.endswith(end)}
     stored = [StoredTensor(name, tuple(named[name].shape), Role.CORRECTION, bits[name]) for name in bits]
     return tuple(stored), {name: tensor for name, tensor in named.items() if name not in bits}
 
@@ -302,11 +306,16 @@ def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[st
     quantized = restore_quantized(artifact, quant)
     turns = rotations({t.name: t.shape for t in artifact.tensors}, artifact.rotation) if fold else {}
     state = {}
+    if isinstance(quant.gates, RoundedGates):
+        gates: list[Tensor] = []
     for tensor in artifact.tensors:
         if tensor.is_kept:
             state[tensor.name] = quantized.kept[tensor.name].float()
             continue
         w_OI = decode(quantized.symbols[tensor.name], quantized.steps[tensor.name])
+        if isinstance(quant.gates, RoundedGates) and tensor.name.endswith(GATE_END):
+            gates.append(w_OI)
+            continue
         if isinstance(quant.correction, Lqer):
             if tensor.role is Role.CORRECTION:
                 continue
@@ -314,6 +323,8 @@ def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[st
                 w_OI += _pipeline_correction(quantized, tensor)
         turn_II = turns.get(input_part(tensor.name) or "")
         state[tensor.name] = w_OI if turn_II is None else unbake(w_OI, turn_II)
+    if isinstance(quant.gates, RoundedGates):
+        restore_gates(state, gates)
     if isinstance(quant.triangles, Triangles) and not quant.triangles.whole:
         for name in triangle_names(quant.triangles):
             if name not in state or len(state[name]) != 1:

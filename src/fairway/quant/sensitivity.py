@@ -20,7 +20,7 @@ from fairway.runtime.ranks import Ranks
 from fairway.spec.quant import GradientBits
 
 BITS_TENSOR = "bits"
-"""Among the kept tensors of a quantized model: bits of each tensor in the plan's order."""
+"""Among the kept tensors of a quantized model: bits of the others in the plan's order."""
 
 _SENSITIVITY_END = ".sensitivity"
 _SENSITIVITY_LEAST_BITS, _SENSITIVITY_MOST_BITS = 2, 8
@@ -66,15 +66,15 @@ def sensitive_bits(
         t.name: (place / len(ranked) < bits.more) - (place / len(ranked) >= 1 - bits.fewer)
         for place, t in enumerate(ranked)
     }
-    return with_bits(treatments, [t.bits + change.get(t.name, 0) for t in treatments])
+    return with_bits(treatments, [t.bits + change[t.name] for t in treatments if t.grid is not None])
 
 
-def with_bits(treatments: Sequence[Treatment], bits: Sequence[int]) -> list[Treatment]:
+def with_bits(treatments: Sequence[Treatment], bits: Iterable[int]) -> list[Treatment]:
     """The plan with other bits for what is not kept, at least 2 and at most 8; a least step keeps its clip."""
-    found = []
-    for treatment, asked in zip(treatments, bits, strict=True):
+    found, rest = [], iter(bits)
+    for treatment in treatments:
         grid = treatment.grid
-        if grid is not None and asked != grid.bits:
+        if grid is not None and (asked := next(rest)) != grid.bits:
             new = min(max(asked, _SENSITIVITY_LEAST_BITS), _SENSITIVITY_MOST_BITS)
             floor = grid.scale_floor * largest_symbol(grid.bits) / largest_symbol(new)
             treatment = replace(treatment, grid=replace(grid, bits=new, scale_floor=floor))
@@ -83,5 +83,5 @@ def with_bits(treatments: Sequence[Treatment], bits: Sequence[int]) -> list[Trea
 
 
 def bits_tensor(treatments: Sequence[Treatment]) -> Tensor:
-    """Bits of each tensor, to go with a quantized model."""
-    return torch.tensor([treatment.bits for treatment in treatments], dtype=torch.int8)
+    """Bits of each tensor that is not kept, to go with a quantized model."""
+    return torch.tensor([treatment.bits for treatment in treatments if treatment.grid is not None], dtype=torch.int8)

@@ -159,6 +159,22 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HalfGates:
+    """Weights of head gates are kept in half precision, like all that is small."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["half"] = "half"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundedGates:
+    """Weights of head gates are rounded to eight bits, a step a row (#1736, #1855)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["int8"] = "int8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingText:
     """Hessians are those of training batches, ``train.calibration_batches`` a rank."""
 
@@ -219,6 +235,7 @@ class QuantSpec:
     embedding: Grid | QuantileGrid
     bits: RoleBits | GradientBits = field(default_factory=RoleBits)
     kept: NoneKept | Kept = field(default_factory=NoneKept)
+    gates: HalfGates | RoundedGates = field(default_factory=HalfGates)
     correction: NoCorrection | Lqer = field(default_factory=NoCorrection)
     triangles: NoTriangles | Triangles = field(default_factory=NoTriangles)
     calibration: TrainingText | OwnText = field(default_factory=TrainingText)
