@@ -33,6 +33,7 @@ from fairway.quant.hessian import collect
 from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
+from fairway.quant.rotation import online_model
 from fairway.quant.sensitivity import sensitivities
 from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks, open_ranks
@@ -42,7 +43,7 @@ from fairway.score.evaluate import Score, evaluate
 from fairway.spec.data import HubCorpus
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
-from fairway.spec.quant import GradientBits, OwnText
+from fairway.spec.quant import GradientBits, Hadamard, OwnText
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, save_model
 from fairway.train.loop import TrainResult, train
@@ -331,13 +332,18 @@ def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
 
 
 def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
-    """The model that the artifact's bytes give back, any rotation folded into its weights."""
+    """The model that the artifact's bytes give back, any rotation folded into its weights unless the recipe differs."""
     try:
         data = artifact.read_bytes()
     except OSError as error:
         raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
+    rotation, dtype = run.recipe.quant.rotation, compute_dtype(device)
+    if isinstance(rotation, Hadamard) and rotation.online:
+        baked, header = unpack(data, run.recipe.quant, fold=False)
+        seed = None if header["rotation"] is None else header["rotation"]["seed"]
+        return online_model(run.recipe.model, baked, seed, dtype).to(device)
     state, _ = unpack(data, run.recipe.quant)
-    model = Gpt(run.recipe.model, dtype=compute_dtype(device))
+    model = Gpt(run.recipe.model, dtype=dtype)
     model.load_state_dict(bank(state, run.recipe.model))
     return model.to(device)
 

@@ -107,11 +107,14 @@ class NoRotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hadamard:
-    """Four global signed Hadamard rotations at the inputs of the linears (#1695), folded back at load."""
+    """Four global signed Hadamard rotations at the inputs of the linears (#1695)."""
 
     __pydantic_config__ = STRICT
     kind: Literal["hadamard"] = "hadamard"
     seed: int = 20260416
+    online: bool = False
+    """Rotate what the linears read, in every forward of the evaluation, as the record does. Else rotations are folded
+    back into the weights at load, which computes the same for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
