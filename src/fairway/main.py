@@ -33,6 +33,7 @@ from fairway.quant.hessian import collect
 from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
+from fairway.quant.pruning import pruned_to_fit
 from fairway.quant.rotation import online_model
 from fairway.quant.sensitivity import sensitivities
 from fairway.runtime.events import EventLog
@@ -43,7 +44,7 @@ from fairway.score.evaluate import Score, evaluate
 from fairway.spec.data import HubCorpus
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
-from fairway.spec.quant import GradientBits, Hadamard, OwnText
+from fairway.spec.quant import GradientBits, Hadamard, OwnText, PrunedOnes
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, save_model
 from fairway.train.loop import TrainResult, train
@@ -232,7 +233,10 @@ def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -
     """Integers to the artifact, whose size the rule counts and this returns."""
     with open_stage(run, "compress", events, alone=True) as stage:
         extra = {"recipe_sha256": run.recipe_sha256, "seed": run.seed}
-        data = pack(load_quantized(quantized), run.recipe.quant, extra)
+        loaded, quant = load_quantized(quantized), run.recipe.quant
+        if isinstance(quant.pruning, PrunedOnes):
+            loaded = pruned_to_fit(loaded, quant, quant.pruning, extra, run.code_bytes, stage.log)
+        data = pack(loaded, quant, extra)
         write_bytes_atomic(artifact, data)
         stage.log.emit(
             "done",

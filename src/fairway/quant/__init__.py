@@ -18,6 +18,7 @@
 - ``artifact``: the file format: header, streams, digest.
 - ``streams``: the streams of any artifact, unpacked.
 - ``pipeline``: the order of all that, its gates and events.
+- ``pruning``: ones set to zero until the file fits.
 - ``describe``: what lies in an artifact, tensor by tensor.
 - ``forecast``: bytes of the artifact before anything is trained.
 """

@@ -178,6 +178,30 @@ class RoundedGates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoPruning:
+    """Every symbol is what rounding made it."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunedOnes:
+    """Symbols of plus and minus one become zero, smallest steps first, until artifact and code fit (#1019)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["ones"] = "ones"
+    target: float = 15.9
+    unit: Literal["MB", "MiB"] = "MB"
+    """Of ``target``. The rule's limit is in megabytes of 1,000,000 bytes; the records count mebibytes (2**20)."""
+
+    def __post_init__(self) -> None:
+        """Refuse targets that nothing meets."""
+        if self.target <= 0:
+            raise ValueError(f"target must be positive, got {self.target}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingText:
     """Hessians are those of training batches, ``train.calibration_batches`` a rank."""
 
@@ -240,6 +264,7 @@ class QuantSpec:
     kept: NoneKept | Kept = field(default_factory=NoneKept)
     gates: HalfGates | RoundedGates = field(default_factory=HalfGates)
     correction: NoCorrection | Lqer = field(default_factory=NoCorrection)
+    pruning: NoPruning | PrunedOnes = field(default_factory=NoPruning)
     triangles: NoTriangles | Triangles = field(default_factory=NoTriangles)
     calibration: TrainingText | OwnText = field(default_factory=TrainingText)
     rounding: Nearest | Gptq = field(default_factory=Gptq)
