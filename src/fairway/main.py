@@ -44,7 +44,7 @@ from fairway.score.evaluate import Score, evaluate
 from fairway.spec.data import HubCorpus
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
-from fairway.spec.quant import GradientBits, Hadamard, OwnText, PrunedOnes
+from fairway.spec.quant import GradientBits, OwnText, PrunedOnes
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, save_model
 from fairway.train.loop import TrainResult, train
@@ -207,7 +207,7 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
                 looped=looped,
                 events=stage.log,
             )
-        if isinstance(run.recipe.quant.bits, GradientBits):
+        if isinstance(run.recipe.quant.mixing, GradientBits):
             gathered |= sensitivities(
                 model,
                 training_batches(run.recipe, train_folder, stage.ranks),
@@ -233,10 +233,18 @@ def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -
     """Integers to the artifact, whose size the rule counts and this returns."""
     with open_stage(run, "compress", events, alone=True) as stage:
         extra = {"recipe_sha256": run.recipe_sha256, "seed": run.seed}
-        loaded, quant = load_quantized(quantized), run.recipe.quant
-        if isinstance(quant.pruning, PrunedOnes):
-            loaded = pruned_to_fit(loaded, quant, quant.pruning, extra, run.code_bytes, stage.log)
-        data = pack(loaded, quant, extra)
+        if isinstance(run.recipe.quant.pruning, PrunedOnes):
+            pruned = pruned_to_fit(
+                load_quantized(quantized),
+                run.recipe.quant,
+                run.recipe.quant.pruning,
+                extra,
+                run.code_bytes,
+                stage.log,
+            )
+            data = pack(pruned, run.recipe.quant, extra)
+        else:
+            data = pack(load_quantized(quantized), run.recipe.quant, extra)
         write_bytes_atomic(artifact, data)
         stage.log.emit(
             "done",
@@ -336,18 +344,16 @@ def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
 
 
 def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
-    """The model that the artifact's bytes give back, any rotation folded into its weights unless the recipe differs."""
+    """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online."""
     try:
         data = artifact.read_bytes()
     except OSError as error:
         raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
-    rotation, dtype = run.recipe.quant.rotation, compute_dtype(device)
-    if isinstance(rotation, Hadamard) and rotation.online:
+    if run.recipe.quant.rotate_online:
         baked, header = unpack(data, run.recipe.quant, fold=False)
-        seed = None if header["rotation"] is None else header["rotation"]["seed"]
-        return online_model(run.recipe.model, baked, seed, dtype).to(device)
+        return online_model(run.recipe.model, baked, header["rotation"], compute_dtype(device)).to(device)
     state, _ = unpack(data, run.recipe.quant)
-    model = Gpt(run.recipe.model, dtype=dtype)
+    model = Gpt(run.recipe.model, dtype=compute_dtype(device))
     model.load_state_dict(bank(state, run.recipe.model))
     return model.to(device)
 

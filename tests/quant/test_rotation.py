@@ -75,15 +75,15 @@ def test_a_baked_model_under_online_hooks_computes_what_the_plain_model_does(mod
 
 @pytest.fixture
 def restored(model, recipe, tmp_path):
-    """What an artifact gives back to a recipe whose rotation differs as ``changes`` say."""
+    """What an artifact, of one rotation or of none, gives back to the recipe."""
 
-    def restore(packed: Hadamard | NoRotation, read: Hadamard) -> Gpt:
+    def restore(packed: Hadamard | NoRotation, *, online: bool) -> Gpt:
         tokens = torch.randint(300, (2, 65), generator=torch.Generator().manual_seed(0))
         hessians = collect(model, [Batch(tokens[:, :-1], tokens[:, 1:], None)], 1, ALONE, looped=True)
         quant = replace(recipe.quant, rotation=packed)
         (tmp_path / "artifact.bin").write_bytes(pack(rotate_gptq(model, hessians, quant), quant, {}))
         run = Run(
-            recipe=replace(recipe, quant=replace(quant, rotation=read)),
+            recipe=replace(recipe, quant=replace(recipe.quant, rotate_online=online)),
             recipe_sha256="0" * 64,
             forecast_bytes=0,
             seed=1,
@@ -111,7 +111,7 @@ METHODS = {
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 def test_online_rotation_scores_as_folded_weights_do_whatever_learns_on_the_way(restored, method):
-    folded, online = restored(Hadamard(), Hadamard()), restored(Hadamard(), Hadamard(online=True))
+    folded, online = restored(Hadamard(), online=False), restored(Hadamard(), online=True)
     assert isinstance(online, OnlineGpt) and not isinstance(folded, OnlineGpt)
     assert not torch.allclose(folded.get_parameter("qo_bank"), online.get_parameter("qo_bank"), atol=1e-3)
     tokens = torch.randint(2, 300, (420,), generator=torch.Generator().manual_seed(3), dtype=torch.int32)
@@ -139,4 +139,4 @@ def test_online_rotation_scores_as_folded_weights_do_whatever_learns_on_the_way(
 
 def test_an_artifact_that_is_not_rotated_is_none_of_an_online_recipe(restored):
     with pytest.raises(ArtifactError, match="must have rotated weights"):
-        restored(NoRotation(), Hadamard(online=True))
+        restored(NoRotation(), online=True)

@@ -79,7 +79,7 @@ def test_a_floor_under_the_steps_stays_that_of_one_clip(quant_spec):
 
 def test_the_artifact_holds_the_bits_and_gives_back_what_they_make_of_the_weights(model, quant_spec):
     gathered = collect(model, BATCHES, 3, ALONE, looped=True) | sensitivities(model, BATCHES, 3, ALONE, looped=True)
-    quant = replace(quant_spec, rotation=NoRotation(), rounding=Nearest(), bits=GradientBits(more=0.2, fewer=0.3))
+    quant = replace(quant_spec, rotation=NoRotation(), rounding=Nearest(), mixing=GradientBits(more=0.2, fewer=0.3))
     quantized = rotate_gptq(model, gathered, quant)
     data = pack(quantized, quant, {})
     assert pack(rotate_gptq(model, gathered, quant), quant, {}) == data
@@ -104,6 +104,6 @@ def test_own_text_and_triangles_have_no_such_bits(quant_spec):
         ({"triangles": Triangles(layers=(0,)), "rotation": NoRotation()}, "a triangle has the bits of its role"),
     ):
         with pytest.raises(ValueError, match=reason):
-            replace(quant_spec, bits=GradientBits(), **changes)
+            replace(quant_spec, mixing=GradientBits(), **changes)
     with pytest.raises(ValueError, match="together at most 1"):
         GradientBits(more=0.6, fewer=0.5)

@@ -84,8 +84,8 @@ def rotate_gptq(
         _pipeline_gate(events, "rotation_logit_change", rotation_deviation(model.spec, state, turns), ROTATION_LIMIT)
 
     quantized = QuantizedModel({}, {}, {})
-    if isinstance(quant.bits, GradientBits):
-        treatments = sensitive_bits(treatments, quant.bits, hessians)
+    if isinstance(quant.mixing, GradientBits):
+        treatments = sensitive_bits(treatments, quant.mixing, hessians)
         quantized.kept[BITS_TENSOR] = bits_tensor(treatments)
     ratios = {"none": 0.0}
     if isinstance(quant.correction, Lqer):
@@ -219,10 +219,10 @@ def pack(
     named = {**quantized.symbols, **quantized.kept}
     if isinstance(quant.correction, Lqer) or isinstance(quant.gates, RoundedGates):
         factors, named = _pipeline_factors(named)
-    if isinstance(quant.bits, GradientBits):
+    if isinstance(quant.mixing, GradientBits):
         bits = named.pop(BITS_TENSOR).tolist()
     treatments = plan({name: tensor.shape for name, tensor in named.items()}, quant)
-    if isinstance(quant.bits, GradientBits):
+    if isinstance(quant.mixing, GradientBits):
         treatments = with_bits(treatments, bits)
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
     if isinstance(quant.correction, Lqer) or isinstance(quant.gates, RoundedGates):

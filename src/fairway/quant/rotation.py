@@ -9,6 +9,7 @@ embedding is not rotated.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -85,10 +86,16 @@ class OnlineGpt(Gpt):
         return super().hidden(tokens_BT, looped=looped, cu_seqlens=cu_seqlens, max_len=max_len, hooks=turned)
 
 
-def online_model(spec: ModelSpec, baked: Mapping[str, Tensor], seed: int | None, dtype: torch.dtype) -> OnlineGpt:
-    """The model of baked weights, by names outside banks, and their rotation's seed; ``ArtifactError`` for no seed."""
-    if seed is None:
+def online_model(
+    spec: ModelSpec, baked: Mapping[str, Tensor], rotation: Mapping[str, Any] | None, dtype: torch.dtype
+) -> OnlineGpt:
+    """The model of baked weights by names outside banks, as an artifact and its header's rotation give them.
+
+    ``ArtifactError`` if they are not rotated.
+    """
+    if rotation is None:
         raise MalformedError("artifact must have rotated weights, as the recipe says")
-    model = OnlineGpt(spec, rotations({name: w.shape for name, w in baked.items()}, Hadamard(seed=seed)), dtype)
+    shapes = {name: w.shape for name, w in baked.items()}
+    model = OnlineGpt(spec, rotations(shapes, Hadamard(seed=rotation["seed"])), dtype)
     model.load_state_dict(bank(baked, spec))
     return model

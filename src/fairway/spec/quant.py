@@ -52,7 +52,7 @@ class QuantileGrid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleBits:
-    """A matrix has the bits of its role."""
+    """Every matrix has the bits of its role."""
 
     __pydantic_config__ = STRICT
     kind: Literal["role"] = "role"
@@ -107,14 +107,11 @@ class NoRotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hadamard:
-    """Four global signed Hadamard rotations at the inputs of the linears (#1695)."""
+    """Four global signed Hadamard rotations at the inputs of the linears (#1695), folded back at load."""
 
     __pydantic_config__ = STRICT
     kind: Literal["hadamard"] = "hadamard"
     seed: int = 20260416
-    online: bool = False
-    """Rotate what the linears read, in every forward of the evaluation, as the record does. Else rotations are folded
-    back into the weights at load, which computes the same for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +257,7 @@ class QuantSpec:
     attention: Grid | QuantileGrid
     mlp: Grid | QuantileGrid
     embedding: Grid | QuantileGrid
-    bits: RoleBits | GradientBits = field(default_factory=RoleBits)
+    mixing: RoleBits | GradientBits = field(default_factory=RoleBits)
     kept: NoneKept | Kept = field(default_factory=NoneKept)
     gates: HalfGates | RoundedGates = field(default_factory=HalfGates)
     correction: NoCorrection | Lqer = field(default_factory=NoCorrection)
@@ -269,15 +266,22 @@ class QuantSpec:
     calibration: TrainingText | OwnText = field(default_factory=TrainingText)
     rounding: Nearest | Gptq = field(default_factory=Gptq)
     rotation: NoRotation | Hadamard = field(default_factory=NoRotation)
+    rotate_online: bool = False
+    """Rotate what the linears read in every forward of the evaluation, as #1695 does, instead of folding rotations back
+    into the weights at load, which computes the same for nothing."""
     codec: CodecName = "smallest"
     """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller; ``classes``: or that of
     classes of lines. ``pergroup``: #1855's, by the program lrzip; ``pergroup_or_range`` makes do without it."""
 
     def __post_init__(self) -> None:
-        """Refuse triangles of matrices that are turned before they are rounded, and gradients of no training text."""
-        if isinstance(self.bits, GradientBits) and isinstance(self.triangles, Triangles):
-            raise ValueError("bits of kind gradient need triangles of kind none: a triangle has the bits of its role")
-        if isinstance(self.bits, GradientBits) and isinstance(self.calibration, OwnText):
-            raise ValueError("bits of kind gradient need calibration of kind training: own text has no loss")
+        """Refuse triangles of turned matrices, gradients of no training text, and what is not turned turned online."""
+        if self.rotate_online and isinstance(self.rotation, NoRotation):
+            raise ValueError("rotate_online needs rotation of kind hadamard")
+        if isinstance(self.mixing, GradientBits) and isinstance(self.triangles, Triangles):
+            raise ValueError(
+                "mixing of kind gradient needs triangles of kind none: a triangle has the bits of its role"
+            )
+        if isinstance(self.mixing, GradientBits) and isinstance(self.calibration, OwnText):
+            raise ValueError("mixing of kind gradient needs calibration of kind training: own text has no loss")
         if isinstance(self.triangles, Triangles) and isinstance(self.rotation, Hadamard):
             raise ValueError("triangles need rotation of kind none: a turned matrix is not symmetric")
