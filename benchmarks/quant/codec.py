@@ -5,7 +5,8 @@ are their own. ``columns`` gives the columns of each matrix spreads that differ 
 what MLP down has (recipes D.6 measured that classes gain 0.6 % there). ``--artifact`` adds the symbols of a trained
 model. All matrices are coded by the fast codecs and by those of ``--whole``; the others are given the first streams up
 to ``--slow-bytes``, and every codec's bytes are told over the order-0 entropy of what it was given, each stream under
-its own frequencies. ``pergroup`` is #1855's order of rows and ZPAQ, by the program lrzip.
+its own frequencies. ``classes`` is what a recipe of that codec writes, the least
+of several; ``pergroup`` is #1855's order of rows and ZPAQ, by the program lrzip.
 
     python benchmarks/quant/codec.py --recipe baseline --whole brotli pergroup -o benchmarks/results/codec.json
 """
@@ -26,16 +27,18 @@ import torch
 from fairway.model.banks import unbank
 from fairway.model.parameters import neutral_parameters
 from fairway.quant.artifact import read_artifact
-from fairway.quant.classes import classed, stream_shapes, unclassed
-from fairway.quant.codecs import compress, decompress
+from fairway.quant.classes import class_stream, stream_shapes, unclassed
+from fairway.quant.codecs import STORED_CODECS, compress, decompress
 from fairway.quant.deflate import deflated, inflated
 from fairway.quant.grid import largest_symbol
+from fairway.quant.packing import StoredTensor
 from fairway.quant.pergroup import GROUP_STREAMS, pergrouped, unpergrouped
 from fairway.quant.plan import plan
 from fairway.quant.streams import raw_streams
 from fairway.recipes.load import load_recipe
 from fairway.spec.quant import Grid, QuantSpec
 from fairway.spec.recipe import Recipe
+from fairway.spec.roles import Role
 
 Shapes = list[tuple[int, int]]
 FAST = ("range", "classes")
@@ -77,7 +80,7 @@ def ways(codec: str, role: str) -> tuple[Callable[[bytes, Shapes], bytes], Calla
     """To pack and to unpack the stream of a role."""
     quant = replace(_ANY, codec=codec)  # type: ignore[arg-type]
     if codec == "classes":
-        return classed, lambda payload, size, shapes: unclassed(quant, payload, shapes)
+        return partial(_by_classes, role), partial(_from_classes, quant)
     if codec == "pergroup":
         return (
             lambda raw, shapes: pergrouped(raw, shapes, role),
@@ -89,6 +92,20 @@ def ways(codec: str, role: str) -> tuple[Callable[[bytes, Shapes], bytes], Calla
         lambda raw, shapes: compress(quant, raw, value_bytes=1)[1],
         lambda payload, size, shapes: decompress(quant, codec, payload, raw_size=size, value_bytes=1),  # type: ignore[arg-type]
     )
+
+
+def _by_classes(role: str, raw: bytes, shapes: Shapes) -> bytes:
+    """What the recipe's codec ``classes`` writes, which is the least of several; its name goes first."""
+    tensors = [StoredTensor(f"{i}", shape, Role(role), 8) for i, shape in enumerate(shapes)]
+    stored = class_stream(tensors, role, raw)
+    return bytes([STORED_CODECS.index(stored.codec)]) + stored.payload
+
+
+def _from_classes(quant: QuantSpec, payload: bytes, size: int, shapes: Shapes) -> bytes:
+    codec = STORED_CODECS[payload[0]]
+    if codec == "classes":
+        return unclassed(quant, payload[1:], shapes)
+    return decompress(quant, codec, payload[1:], raw_size=size, value_bytes=1)
 
 
 def entropy_bytes(raw: bytes) -> float:

@@ -1,6 +1,6 @@
 """Weights to an artifact and back, in order: gates, rotation, rounding, packing; and the other way round."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
 from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
-from fairway.quant.classes import classed, stream_shapes, unclassed
-from fairway.quant.codecs import LONG_STREAM_BYTES, StoredCodec, brotli_encoded, compress, decompress, range_encoded
+from fairway.quant.classes import class_stream, stream_shapes, unclassed
+from fairway.quant.codecs import compress, decompress
 from fairway.quant.deflate import deflated, inflated
 from fairway.quant.gates import GATE_BITS, GATE_END, restore_gates, round_gates
 from fairway.quant.gptq import gptq, relative_error
@@ -233,7 +233,7 @@ def pack(
             streams.append(StoredStream(stream, "zlib", deflated(raw, value_bytes(stream)), len(raw)))
             continue
         if quant.codec == "classes":
-            streams.append(_pipeline_classed(tensors, stream, raw))
+            streams.append(class_stream(tensors, stream, raw))
             continue
         if quant.codec == "pergroup" or quant.codec == "pergroup_or_range":
             streams.append(group_stream(quant, tensors, stream, raw))
@@ -241,18 +241,6 @@ def pack(
         codec, payload = compress(quant, raw, value_bytes=value_bytes(stream))
         streams.append(StoredStream(stream, codec, payload, len(raw)))
     return write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
-
-
-def _pipeline_classed(tensors: Sequence[StoredTensor], stream: str, raw: bytes) -> StoredStream:
-    """A stream by the range coder with classes of lines or without them, or by brotli (if it is short)."""
-    size = value_bytes(stream)
-    tried: list[tuple[StoredCodec, bytes]] = [("range", range_encoded(raw, size))]
-    if len(raw) <= LONG_STREAM_BYTES:
-        tried.append(("brotli", brotli_encoded(raw, size)))
-    if size == 1:
-        tried.append(("classes", classed(raw, stream_shapes(tensors, stream))))
-    codec, payload = min(tried, key=lambda attempt: len(attempt[1]))
-    return StoredStream(stream, codec, payload, len(raw))
 
 
 def _pipeline_factors(named: Mapping[str, Tensor]) -> tuple[tuple[StoredTensor, ...], dict[str, Tensor]]:
