@@ -239,7 +239,6 @@ def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -
                 run.recipe.quant,
                 run.recipe.quant.pruning,
                 extra,
-                run.code_bytes,
                 stage.log,
             )
             data = pack(pruned, run.recipe.quant, extra)

@@ -59,22 +59,25 @@ def test_the_fewest_that_fit_are_found(sizes, limit):
 
 def test_the_file_fits_with_the_code_and_stays_as_it_was_where_it_did_before(quantized, quant_spec, tmp_path):
     plain, code = len(pack(quantized, quant_spec, EXTRA)), 5000
-    tight = PrunedOnes(target=(plain + code - 700) / 1e6)
+    tight = PrunedOnes(target=(plain + code - 700) / 1e6, code_bytes=code)
     with EventLog(tmp_path / "log.jsonl", stage="compress") as log:
-        pruned = pruned_to_fit(quantized, quant_spec, tight, EXTRA, code, log)
+        pruned = pruned_to_fit(quantized, quant_spec, tight, EXTRA, log)
     assert len(pack(pruned, quant_spec, EXTRA)) + code <= plain + code - 700
     event = next(entry for entry in read_events(tmp_path / "log.jsonl") if entry["event"] == "pruned")
     assert 0 < event["zeroed"] < event["ones"] and event["limit_bytes"] == plain + code - 700
     prune, most = ones_pruner(quantized)
     assert most == event["ones"]
     assert len(pack(prune(event["zeroed"] - 50), quant_spec, EXTRA)) + code > event["limit_bytes"]
-    for roomy in (PrunedOnes(target=(plain + code) / 1e6 + 1e-6), replace(tight, unit="MiB", target=1.0)):
-        same = pruned_to_fit(quantized, quant_spec, roomy, EXTRA, code)
+    for roomy in (
+        PrunedOnes(target=(plain + code) / 1e6 + 1e-6, code_bytes=code),
+        replace(tight, unit="MiB", target=1.0),
+    ):
+        same = pruned_to_fit(quantized, quant_spec, roomy, EXTRA)
         assert all(torch.equal(same.symbols[name], symbols) for name, symbols in quantized.symbols.items())
 
 
 def test_where_nothing_is_enough_all_ones_go(quantized, quant_spec):
-    pruned = pruned_to_fit(quantized, quant_spec, PrunedOnes(target=1e-6), EXTRA, 0)
+    pruned = pruned_to_fit(quantized, quant_spec, PrunedOnes(target=1e-6), EXTRA)
     assert isinstance(pruned, QuantizedModel)
     for name, symbols in pruned.symbols.items():
         assert bool((symbols.abs() == 1).any()) == (not name.startswith("blocks.")), name

@@ -135,10 +135,9 @@ def _pergroup_lrzip(arguments: Sequence[str], data: bytes, most: int) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.lrz", Path(folder) / "out"
         source.write_bytes(data)
-        subprocess.run(
+        subprocess.check_output(
             [_PERGROUP_PROGRAM, *arguments, "-q", "-f", "-p", "1", "-o", str(target), str(source)],
-            check=True,
-            capture_output=True,
+            stderr=subprocess.DEVNULL,
             cwd=folder,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         )

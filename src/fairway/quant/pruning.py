@@ -24,7 +24,6 @@ def pruned_to_fit(
     quant: QuantSpec,
     pruning: PrunedOnes,
     extra: Mapping[str, Any],
-    code_bytes: int,
     events: EventLog | None = None,
 ) -> QuantizedModel:
     """The model with as few ones zeroed as let artifact and code fit; all of them, if that is not enough.
@@ -35,7 +34,7 @@ def pruned_to_fit(
     prune, most = ones_pruner(quantized)
 
     def size(count: int) -> int:
-        return len(pack(prune(count), quant, extra)) + code_bytes
+        return len(pack(prune(count), quant, extra)) + pruning.code_bytes
 
     count = fewest(size, most, limit)
     if events is not None:

@@ -191,11 +191,13 @@ class PrunedOnes:
     target: float = 15.9
     unit: Literal["MB", "MiB"] = "MB"
     """Of ``target``. The rule's limit is in megabytes of 1,000,000 bytes; the records count mebibytes (2**20)."""
+    code_bytes: int = 32_000
+    """What the code is reckoned at: whoever carries the recipe out then prunes alike, whatever the code's form."""
 
     def __post_init__(self) -> None:
         """Refuse targets that nothing meets."""
-        if self.target <= 0:
-            raise ValueError(f"target must be positive, got {self.target}")
+        if self.target <= 0 or self.code_bytes < 0:
+            raise ValueError(f"target must be positive and code_bytes 0 or more, got {self.target}, {self.code_bytes}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
