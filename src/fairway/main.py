@@ -35,6 +35,9 @@ from fairway.quant.hessian import collect
 from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
+from fairway.quant.pruning import pruned_to_fit
+from fairway.quant.rotation import online_model
+from fairway.quant.sensitivity import sensitivities
 from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks, open_ranks
 from fairway.runtime.seeding import set_threads
@@ -42,7 +45,7 @@ from fairway.runtime.tensors import load_tensors, save_tensors, sha256_file, wri
 from fairway.score.evaluate import Score, evaluate
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
-from fairway.spec.quant import OwnText
+from fairway.spec.quant import GradientBits, OwnText, PrunedOnes
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, save_model
 from fairway.train.loop import TrainResult, train
@@ -205,6 +208,14 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
                 looped=looped,
                 events=stage.log,
             )
+        if isinstance(run.recipe.quant.mixing, GradientBits):
+            gathered |= sensitivities(
+                model,
+                training_batches(run.recipe, train_folder, stage.ranks),
+                run.recipe.train.calibration_batches,
+                stage.ranks,
+                looped=looped,
+            )
         if stage.ranks.is_first:
             save_tensors(hessians, gathered, {"seed": str(run.seed)})
         stage.log.emit("done", seconds=stage.seconds)
@@ -231,7 +242,17 @@ def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -
     """Integers to the artifact, whose size the rule counts and this returns."""
     with open_stage(run, "compress", events, alone=True) as stage:
         extra = {"recipe_sha256": run.recipe_sha256, "seed": run.seed}
-        data = pack(load_quantized(quantized), run.recipe.quant, extra)
+        if isinstance(run.recipe.quant.pruning, PrunedOnes):
+            pruned = pruned_to_fit(
+                load_quantized(quantized),
+                run.recipe.quant,
+                run.recipe.quant.pruning,
+                extra,
+                stage.log,
+            )
+            data = pack(pruned, run.recipe.quant, extra)
+        else:
+            data = pack(load_quantized(quantized), run.recipe.quant, extra)
         write_bytes_atomic(artifact, data)
         stage.log.emit(
             "done",
@@ -331,11 +352,14 @@ def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
 
 
 def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
-    """The model that the artifact's bytes give back, any rotation folded into its weights."""
+    """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online."""
     try:
         data = artifact.read_bytes()
     except OSError as error:
         raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
+    if run.recipe.quant.rotate_online:
+        baked, header = unpack(data, run.recipe.quant, fold=False)
+        return online_model(run.recipe.model, baked, header["rotation"], compute_dtype(device)).to(device)
     state, _ = unpack(data, run.recipe.quant)
     model = Gpt(run.recipe.model, dtype=compute_dtype(device))
     model.load_state_dict(bank(state, run.recipe.model))
