@@ -5,10 +5,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from fairway.kernels.attention import SDPA, Pieces
 from fairway.kernels.channel_sum import channel_sum
 from fairway.kernels.norms import scaled_rms_norm
 from fairway.kernels.softcap_ce import softcap, softcap_ce
-from fairway.kernels.varlen_attention import pack_segments
+from fairway.kernels.varlen_attention import Packing, pack_segments
 from fairway.model.ahead import AHEAD_MAP, ahead_loss
 from fairway.model.block import lerp_skip, one_lane, two_lanes
 from fairway.model.depth import lanes_from, schedule
@@ -40,6 +41,8 @@ class Gpt(nn.Module):
         super().__init__()
         self.spec = spec
         self.dtype = dtype
+        if spec.attention != "sdpa":
+            self.attention = SDPA  # until a stage chooses for its device (main.settle_attention)
         for name, start in neutral_parameters(spec).items():
             self.register_parameter(name, nn.Parameter(start))
 
@@ -61,18 +64,21 @@ class Gpt(nn.Module):
         spec = self.spec
         device = tokens_BT.device
         if cu_seqlens is None:
-            packing = None
+            packing: Packing | Pieces | None = None
             positions = torch.arange(tokens_BT.shape[1], device=device)
         else:
             if tokens_BT.shape[0] != 1 or max_len is None:
                 raise ValueError(f"cu_seqlens needs max_len and one flat row, got {tokens_BT.shape[0]} rows")
-            packing = pack_segments(cu_seqlens, tokens_BT.shape[1], max_len)
+            place = pack_segments if spec.attention == "sdpa" else self.attention.place
+            packing = place(cu_seqlens, tokens_BT.shape[1], max_len)
             positions = packing.positions
         named = dict(self.named_parameters())
         rotary = rotary_table(positions, spec.rope_dims, spec.rope_base, self.dtype)
         x0 = hooks.enter(tokens_BT, positions, embed(tokens_BT, positions, named, spec, self.dtype))
         layers = layer_weights(named, spec, self.dtype)
         shared = BlockContext(spec=spec, x0=x0, rotary=rotary, packing=packing, hooks=hooks)
+        if spec.attention != "sdpa":
+            shared = shared._replace(attend=self.attention)
         if spec.value_residual:
             shared = shared._replace(first_values=[])
         if isinstance(spec.value_embedding, ValueEmbedding):
