@@ -1,5 +1,7 @@
 """The one forward: embed, blocks, head."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -18,7 +20,7 @@ from fairway.model.history import attend_history, history_rows, mix_history
 from fairway.model.hooks import HEAD, HEAD_IN, PLAIN, Hooks
 from fairway.model.parameters import neutral_parameters
 from fairway.model.rotary import rotary_table
-from fairway.model.weights import BlockContext, layer_weights, run_weights
+from fairway.model.weights import BlockContext, LayerWeights, layer_weights, run_weights
 from fairway.spec.mechanisms import (
     AddedSkips,
     DepthAttention,
@@ -43,6 +45,12 @@ class Gpt(nn.Module):
         self.dtype = dtype
         if spec.attention != "sdpa":
             self.attention = SDPA  # until a stage chooses for its device (main.settle_attention)
+        # Compiled stand-ins, where training has each kind of block compiled by itself (train.regions).
+        self.place_region: Callable[[Tensor, int, int], Packing] | None = None
+        self.one_lane_region: Callable[[Tensor, LayerWeights, BlockContext], Tensor] | None = None
+        self.two_lanes_region: Callable[[Tensor, Tensor, LayerWeights, BlockContext], tuple[Tensor, Tensor]] | None = (
+            None
+        )
         for name, start in neutral_parameters(spec).items():
             self.register_parameter(name, nn.Parameter(start))
 
@@ -69,7 +77,7 @@ class Gpt(nn.Module):
         else:
             if tokens_BT.shape[0] != 1 or max_len is None:
                 raise ValueError(f"cu_seqlens needs max_len and one flat row, got {tokens_BT.shape[0]} rows")
-            place = pack_segments if spec.attention == "sdpa" else self.attention.place
+            place = self.place_region or (pack_segments if spec.attention == "sdpa" else self.attention.place)
             packing = place(cu_seqlens, tokens_BT.shape[1], max_len)
             positions = packing.positions
         named = dict(self.named_parameters())
@@ -90,7 +98,9 @@ class Gpt(nn.Module):
             outputs = [x0]
             mix = named["hyper_mix"].to(self.dtype)
             for i in range(spec.layers):
-                x = one_lane(mix_history(outputs, mix[history_rows(i)]), layers[i], shared._replace(slot=i, layer=i))
+                x = (self.one_lane_region or one_lane)(
+                    mix_history(outputs, mix[history_rows(i)]), layers[i], shared._replace(slot=i, layer=i)
+                )
                 outputs.append(x)
             return scaled_rms_norm(x)
         if isinstance(spec.skips, DepthAttention):
@@ -98,7 +108,7 @@ class Gpt(nn.Module):
             queries = named["depth_weight"].to(self.dtype).unbind()
             places = named["depth_mix"].to(self.dtype).unbind()
             for i in range(spec.layers):
-                added.append(one_lane(x, layers[i], shared._replace(slot=i, layer=i)) - x)
+                added.append((self.one_lane_region or one_lane)(x, layers[i], shared._replace(slot=i, layer=i)) - x)
                 x = x0 + attend_history(added, queries[i], places[i])
             return scaled_rms_norm(x)
         depth = schedule(spec, looped)
@@ -109,7 +119,7 @@ class Gpt(nn.Module):
             skip_gate = named["skip_gate"].to(self.dtype).unbind()
         skips: list[Tensor] = []
         for slot, layer in enumerate(depth.encoder):
-            x = one_lane(x, layers[layer], shared._replace(slot=slot, layer=layer))
+            x = (self.one_lane_region or one_lane)(x, layers[layer], shared._replace(slot=slot, layer=layer))
             skips.append(x)
         mlp_lane = x
         for j, layer in enumerate(depth.decoder):
@@ -122,9 +132,9 @@ class Gpt(nn.Module):
                 x = channel_sum((x, None), (skips.pop(), skip_weight[j]))
             here = shared._replace(slot=len(depth.encoder) + j, layer=layer)
             if isinstance(spec.lanes, TwoLanes) and j >= split:
-                x, mlp_lane = two_lanes(x, mlp_lane, layers[layer], here)
+                x, mlp_lane = (self.two_lanes_region or two_lanes)(x, mlp_lane, layers[layer], here)
             else:
-                x = one_lane(x, layers[layer], here)
+                x = (self.one_lane_region or one_lane)(x, layers[layer], here)
         if split < len(depth.decoder):
             x = (x + mlp_lane) * 0.5
         return scaled_rms_norm(x)
