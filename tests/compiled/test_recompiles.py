@@ -7,9 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-import torch._dynamo
+import torch._dynamo.utils
 import torch._inductor.config
-from torch._inductor.utils import fresh_cache
 
 from fairway.data.batches import packed_batches
 from fairway.data.shards import write_shard
@@ -24,7 +23,7 @@ from fairway.spec.model import Loops, ModelSpec, TwoLanes
 from fairway.spec.optim import AdamSpec, MuonSpec, OptimSpec
 from fairway.spec.train import LateRounding, NoRounding, TrainSpec
 from fairway.train import loop
-from fairway.train.compiling import compiled_so_far, pin_compiler
+from fairway.train.compiling import compiled_so_far, log_compiled, pin_compiler
 from fairway.train.loop import train
 
 # Dynamo makes an instance of a custom function while it traces one, and Inductor uses TorchScript: both deprecated.
@@ -199,18 +198,15 @@ def test_settings_of_the_compiler_come_from_the_recipe_and_not_from_the_environm
     assert torch._dynamo.config.recompile_limit >= 16
 
 
-def test_graphs_that_a_cache_on_disk_has_are_counted_as_hits():
-    def doubled(x):
-        return (x * 2.0).sin().sum()
-
-    torch.compiler.reset()
-    with fresh_cache():
-        found = []
-        for _ in range(2):
-            before = compiled_so_far()
-            torch.compile(doubled)(torch.ones(8, requires_grad=True))
-            now = compiled_so_far()
-            found.append([now.graphs - before.graphs, now.cache_hits - before.cache_hits])
-            assert now.seconds > before.seconds
-            torch._dynamo.reset()
-    assert found == [[1, 0], [1, 1]]
+def test_what_the_compiler_counts_becomes_one_event_and_nothing_becomes_none(tmp_path):
+    before = compiled_so_far()
+    with EventLog(tmp_path / "events.jsonl", stage="train") as log:
+        assert log_compiled(log, "compile", before) == before
+        torch._dynamo.utils.counters["stats"]["unique_graphs"] += 3
+        torch._dynamo.utils.counters["aot_autograd"].update(
+            {"autograd_cache_hit": 1, "autograd_cache_miss": 1, "autograd_cache_bypass": 1}
+        )
+        log_compiled(log, "compile", before, blocks=True)
+    (entry,) = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    counted = {key: entry[key] for key in ("event", "blocks", "graphs", "cache_hits", "cache_misses")}
+    assert counted == {"event": "compile", "blocks": True, "graphs": 3, "cache_hits": 1, "cache_misses": 2}
