@@ -25,6 +25,7 @@ from fairway.data.curriculum import short_documents_first
 from fairway.data.shards import load_tokens, split_files
 from fairway.data.windows import ShuffledBatches, StridedBatches
 from fairway.errors import DataError
+from fairway.kernels.backend import choose_attention
 from fairway.model.ahead import add_ahead_map, drop_ahead_map
 from fairway.model.banks import bank
 from fairway.model.gpt import Gpt
@@ -129,6 +130,24 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
+def settle_attention(model: Gpt, stage: Stage) -> None:
+    """Choose what computes the model's attention on this stage's device, once, and log what it is and why.
+
+    Ranks choose alike where their machines are alike. ``RecipeError`` where the recipe names what cannot run.
+    """
+    spec = model.spec
+    chosen, passed_over = choose_attention(spec.attention, stage.ranks.device, model.dtype, spec.head_width)
+    model.attention = chosen
+    stage.log.emit(
+        "attention",
+        backend=chosen.name,
+        origin=chosen.origin,
+        wanted=spec.attention,
+        dtype=str(model.dtype).removeprefix("torch."),
+        passed_over=passed_over,
+    )
+
+
 def training_batches(
     recipe: Recipe, train_folder: Path, ranks: Ranks
 ) -> PackedBatches | ContiguousBatches | ShuffledBatches | StridedBatches:
@@ -170,6 +189,8 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
         if isinstance(spec.mtp, Mtp):
             add_ahead_map(model, spec)
         model.to(stage.ranks.device)
+        if spec.attention != "sdpa":
+            settle_attention(model, stage)
         result = train(
             model,
             run.recipe.train,
@@ -193,6 +214,8 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
     with open_stage(run, "calibrate", events) as stage:
         stage.ranks.barrier()  # in a whole run, the first rank has written the checkpoint just now
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
+        if run.recipe.model.attention != "sdpa":
+            settle_attention(model, stage)
         looped = isinstance(run.recipe.model.loops, Loops)
         own = run.recipe.quant.calibration
         if isinstance(own, OwnText):
@@ -275,6 +298,8 @@ def evaluate_stage(
         stage.ranks.barrier()  # in a whole run, the first rank has written the artifact just now
         artifact_sha256 = sha256_file(artifact)
         model = restore_artifact(run, artifact, stage.ranks.device)
+        if run.recipe.model.attention != "sdpa":
+            settle_attention(model, stage)
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         stage.log.emit("load", seconds=stage.seconds, artifact_sha256=artifact_sha256)
         spec = run.recipe.score
@@ -320,6 +345,8 @@ def evaluate_float_stage(
     with open_stage(run, "float", events, alone=evaluates_alone(run.recipe)) as stage:
         stage.ranks.barrier()
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
+        if run.recipe.model.attention != "sdpa":
+            settle_attention(model, stage)
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         score = evaluate(
             model,

@@ -3,7 +3,11 @@
 Gradients are written by hand where autograd would compose many small passes over memory: outside of a
 compiler those cost a small model as much as its matrix products.
 
-- ``varlen_attention``: causal attention over dense rows and over documents packed in one flat row.
+- ``attention``: one interface to causal attention, whatever computes it.
+- ``varlen_attention``: PyTorch's scaled_dot_product_attention over dense rows and over packed documents.
+- ``flash_attention``: FlashAttention 3, FlashAttention 4 and PyTorch's variable-length attention.
+- ``flex_attention``: FlexAttention under a block mask of causal documents.
+- ``backend``: which of them a stage runs.
 - ``polar``: the nearest orthogonal matrix, nearly (Newton-Schulz).
 - ``hadamard``: seeded orthogonal matrices with flat entries.
 - ``channel_sum``: streams weighted by channel and added.

@@ -1,5 +1,7 @@
 """Projections, rotary, gains, causal attention, exclusive self attention, gates of heads."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from fairway.kernels.exclusive import exclude_self
 from fairway.kernels.rotary_heads import rotary_heads
-from fairway.kernels.varlen_attention import causal_attention, segment_attention
+from fairway.kernels.varlen_attention import Packing, causal_attention, segment_attention
 from fairway.model.weights import BlockContext, LayerWeights
 from fairway.spec.mechanisms import DenseHeadGate, SparseHeadGate, ValueEmbedding
 from fairway.spec.model import Loops
@@ -43,10 +45,13 @@ def attention_output(x: Float[Tensor, "B T D"], weights: LayerWeights, context: 
         v = _with_first_values(v, weights, context)
     q = rotary_heads(q, weights.q_gain, context.rotary.cos, context.rotary.sin)
     k = rotary_heads(k, None, context.rotary.cos, context.rotary.sin)
-    if packing is None:
+    if spec.attention != "sdpa" and context.attend is not None:
+        attend = context.attend
+        y = attend.dense(q, k, v) if packing is None else attend.packed(q[0], k[0], v[0], packing)[None]
+    elif packing is None:
         y = causal_attention(q, k, v)
     else:
-        y = segment_attention(q[0], k[0], v[0], packing)[None]
+        y = segment_attention(q[0], k[0], v[0], cast(Packing, packing))[None]
     if context.layer >= spec.layers - spec.xsa_last:
         y = exclude_self(y, v)
     if isinstance(spec.head_gate, DenseHeadGate | SparseHeadGate):

@@ -88,6 +88,11 @@ class ModelSpec:
     """Exclusive self attention on so many last layers; 0 switches it off."""
     ln_scale: bool = True
     """Scale a layer's normalised input by 1/sqrt(layer + 1)."""
+    attention: Literal["auto", "fa3", "fa4", "varlen", "flex", "sdpa"] = "auto"
+    """What computes attention, in every stage: the fastest that the machine can run, or one by name.
+
+    ``sdpa`` is PyTorch's scaled_dot_product_attention, the reference; a name that cannot run is an error.
+    """
     negative_slope: float = 0.5
     """Of the leaky ReLU that is squared in the MLP."""
     embedding_std: float = 0.005

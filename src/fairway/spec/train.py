@@ -101,7 +101,17 @@ class TrainSpec:
     """Progress is counted in these steps when given (and is then reproducible), in seconds otherwise."""
     warmup_steps: int = 20
     """Steps that are run and then undone, so that compilation is outside the clock."""
-    compile: bool = True
+    compile: bool | Literal["blocks"] = True
+    """The loss as one graph in each loop state; or each kind of ``blocks`` by itself, for a first step in less time.
+
+    Between blocks, what the compiler could fuse over their borders is lost.
+    """
+    mix_order_reduction: bool = False
+    """Let the compiler fuse reductions over rows with those over columns in one kernel.
+
+    On torch 2.11 the kernels so made of this model's scales and norms spill registers and cost 6 of 141 ms a step
+    (pull requests 1105 and 1420); later ones fuse less. Pinned, so that a run does not hang on an environment variable.
+    """
     threads: int = 0
     """CPU threads of one process, 0 for torch's own choice; sums depend on it, so reproducible recipes set it."""
     calibration_batches: int = 16

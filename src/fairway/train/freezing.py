@@ -21,6 +21,10 @@ class FrozenGpt(Gpt):
     def __init__(self, model: Gpt) -> None:
         nn.Module.__init__(self)
         self.spec, self.dtype = model.spec, model.dtype
+        if model.spec.attention != "sdpa":
+            self.attention = model.attention
+        self.place_region = model.place_region
+        self.one_lane_region, self.two_lanes_region = model.one_lane_region, model.two_lanes_region
         for name, parameter in model.named_parameters():
             self.register_parameter(name, parameter)
 
