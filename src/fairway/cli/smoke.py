@@ -39,14 +39,14 @@ def command(
     outcomes: list[Smoked | Failed] = []
     for outcome in _outcomes(wanted, output, jobs or len(os.sched_getaffinity(0))):
         outcomes.append(outcome)
+        if json_file is not None:
+            write_smoked(json_file, [outcome])  # at once: whoever interrupts keeps what is done
         if isinstance(outcome, Failed):
             echo(f"{outcome.name} FAILED: {outcome.reason}")
         took = "failed" if isinstance(outcome, Failed) else f"{outcome.seconds:.1f} s"
         echo(f"recipe:{len(outcomes)}/{len(wanted)} {outcome.name} {took}")
     order = [label(name) for name in wanted]
     outcomes.sort(key=lambda outcome: order.index(outcome.name))
-    if json_file is not None:
-        write_smoked(json_file, outcomes)
     _show(outcomes)
     raise typer.Exit(int(any(isinstance(outcome, Failed) for outcome in outcomes)))
 
