@@ -3,8 +3,8 @@
 Before and after the switch to loops, on one process and on documents of made-up tokens, with the losses and the
 optimizers that training has. ``flop_per_s`` counts the products of linears and head, forward and backward, and neither
 attention nor Newton-Schulz; ``share_of_peak`` holds it against a square product measured in the same run. Peak memory
-is the GPU's, or the most that the process ever had. ``cpu_s`` is the time of all threads, a mean over the steps, which
-other work on the machine does not inflate as it does the others.
+is the GPU's, or the most that the process ever had. On a CPU that others use too, ``--clock process`` counts processor
+seconds instead.
 
 The first steps are not timed: output projections start at zero, and a GPU that multiplies by zeros runs faster.
 
@@ -15,7 +15,6 @@ import argparse
 import resource
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -23,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from measure import Row, best_device, device_words, matmul_peak, report, seconds_of  # noqa: E402 - lies beside
+from measure import CLOCKS, Row, best_device, device_words, matmul_peak, report, seconds_of  # noqa: E402 - lies beside
 
 from fairway.data.batches import Batch  # noqa: E402
 from fairway.data.documents import segment_bounds  # noqa: E402
@@ -75,10 +74,10 @@ def linear_flop_per_token(model: Gpt, *, looped: bool) -> float:
     return sum(count for op, count in counts.items() if op in _LINEAR) / _FLOP_TOKENS
 
 
-def measured(recipe: Recipe, device: torch.device, *, steps: int, warm_up: int) -> list[Row]:
+def measured(recipe: Recipe, device: torch.device, *, steps: int, warm_up: int, clock: str) -> list[Row]:
     """A row for each state of the loops that the recipe's training has."""
     dtype = compute_dtype(device)
-    peak = matmul_peak(device, dtype)
+    peak = matmul_peak(device, dtype, clock=clock)
     model = Gpt(recipe.model, dtype=dtype)
     initialise(model, 0)
     if isinstance(recipe.model.mtp, Mtp):
@@ -98,9 +97,7 @@ def measured(recipe: Recipe, device: torch.device, *, steps: int, warm_up: int) 
         seconds_of(step, device, repeat=1, warm_up=warm_up)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        cpu_began = time.process_time()
-        seconds = statistics.median(times := seconds_of(step, device, repeat=steps, warm_up=0))
-        cpu_s = (time.process_time() - cpu_began) / steps
+        seconds = statistics.median(times := seconds_of(step, device, repeat=steps, warm_up=0, clock=clock))
         rate = recipe.train.batch_tokens * flop[state] / seconds
         rows.append(
             {
@@ -109,7 +106,6 @@ def measured(recipe: Recipe, device: torch.device, *, steps: int, warm_up: int) 
                 "ratio": seconds / rows[0]["seconds"] if rows else 1.0,
                 "least_s": min(times),
                 "most_s": max(times),
-                "cpu_s": cpu_s,
                 "tokens_per_s": recipe.train.batch_tokens / seconds,
                 "flop_per_s": rate,
                 "share_of_peak": rate / peak,
@@ -127,12 +123,14 @@ def main() -> None:
     parser.add_argument("--recipe", default="pocket")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--warm-up", type=int, default=100)
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="of a CPU; a GPU has its own")
     parser.add_argument("-o", "--output", type=Path)
     asked = parser.parse_args()
     recipe, device = load_recipe(asked.recipe).recipe, best_device()
     threads = set_threads(recipe.train.threads)
-    rows = measured(recipe, device, steps=asked.steps, warm_up=asked.warm_up)
+    rows = measured(recipe, device, steps=asked.steps, warm_up=asked.warm_up, clock=asked.clock)
     told = {"recipe": asked.recipe, "batch_tokens": recipe.train.batch_tokens, "steps": asked.steps}
+    told |= {"clock": asked.clock if device.type == "cpu" else "events"}
     report(
         "training step", rows, device_words(device, threads), unit="seconds a step, median", output=asked.output, **told
     )

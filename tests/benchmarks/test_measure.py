@@ -1,5 +1,6 @@
 import json
 import statistics
+import time
 
 import measure
 import pytest
@@ -12,11 +13,17 @@ def test_seconds_are_those_of_each_call_and_warm_up_is_not_among_them():
     assert len(found) == 3 and len(calls) == 5 and all(seconds > 0 for seconds in found)
 
 
+def test_the_process_clock_does_not_count_waiting():
+    (waited,) = measure.seconds_of(lambda: time.sleep(0.05), torch.device("cpu"), repeat=1, warm_up=0)
+    (worked,) = measure.seconds_of(lambda: time.sleep(0.05), torch.device("cpu"), repeat=1, warm_up=0, clock="process")
+    assert worked < 0.05 <= waited
+
+
 def test_the_peak_counts_two_operations_for_each_product():
     order = 64
     seconds = []
 
-    def timed(call, device, *, repeat, warm_up):
+    def timed(call, device, *, repeat, warm_up, clock):
         seconds.extend([0.5, 0.1, 0.2])
         return seconds
 
