@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fairway.score.referee import LearnStep, ScoreStep
 from fairway.score.shared import stretches
+from fairway.score.steps import LearnStep, ScoreStep
 from fairway.score.windows import Span
 
 WORKER = Path(__file__).parent / "shared_worker.py"

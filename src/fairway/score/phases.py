@@ -20,8 +20,8 @@ from torch import Tensor
 from fairway.errors import RecipeError
 from fairway.model.gpt import Gpt
 from fairway.score.adapt import LoraEvaluator
-from fairway.score.referee import LearnStep, PlanStep, ScoreStep
 from fairway.score.sgd import BaseSgd, cosine_rate
+from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 from fairway.score.windows import Extent, document_extents, length_batches
 from fairway.spec.score import PhasedSgd
 
