@@ -102,6 +102,10 @@ class LoraEvaluator:
         gradients = torch.autograd.grad(losses.sum() / targets_BC.shape[1], parameters)
         self._optimizer.step(parameters, gradients)
 
+    def forget(self) -> None:
+        """The next batch begins with adapters of its own draw, whatever the recipe keeps (after a pause, #1855)."""
+        self._whole = None
+
     def _begin_batch(self, number: int, documents: int) -> None:
         spec, device = self._spec, self._model.get_parameter("embedding").device
         self._bank = self._optimizer = None  # lets go of the last batch's memory first

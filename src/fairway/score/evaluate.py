@@ -22,7 +22,7 @@ from fairway.score.chunks import ChunkEvaluator, HashTable
 from fairway.score.flat import FlatEvaluator
 from fairway.score.invalid import AheadReferee
 from fairway.score.ledger import Ledger
-from fairway.score.passes import AheadEvaluator, ChunkPassEvaluator, PassSgd
+from fairway.score.passes import AheadEvaluator, ChunkPassEvaluator, PassSgd, passes_of
 from fairway.score.phases import PhasedEvaluator
 from fairway.score.referee import Evaluator, Referee
 from fairway.score.sgd import BaseSgd
@@ -91,7 +91,7 @@ def pass_sgds(
 ) -> list[PassSgd]:
     """The optimizer of each pass."""
     settings: dict[str, Any] = {"grad_clip": method.grad_clip, "batch_tokens": spec.batch_tokens, "looped": looped}
-    return [PassSgd(ranks, model, each, **settings) for each in method.passes]
+    return [PassSgd(ranks, model, each, **settings) for each in passes_of(method)]
 
 
 def _carries_on(method: Method) -> bool:

@@ -47,6 +47,11 @@ class PassStep(LearnStep):
     """How often the pass was gone through before: once a chunk."""
 
 
+def passes_of(method: ChunkPasses | AheadPasses) -> list[Pass]:
+    """The method's passes, in order."""
+    return [method.first, method.then] if isinstance(method.then, Pass) else [method.first]
+
+
 def cosine_share(step: int, steps: int) -> float:
     """Share of the rate at one of ``steps`` steps: from 1 towards 0, which comes after the last."""
     return 0.5 * (1.0 + math.cos(math.pi * step / steps))
@@ -115,7 +120,7 @@ class PassEvaluator(SlidingEvaluator):
         super().__init__(
             model, context=spec.context, stride=method.stride, batch_tokens=spec.batch_tokens, looped=looped
         )
-        self._passes = method.passes
+        self._passes = passes_of(method)
         self._batch_rows = method.batch_rows
         self._optimizers = optimizers
         self._shrinks = isinstance(method, ChunkPasses) and method.shrinks

@@ -98,3 +98,5 @@ class PhasedEvaluator:
         self._sgd.step(cosine_rate(step.step, step.steps), inputs, targets)
         if step.step + 1 >= step.steps - 1:
             self._sgd.rest()
+            if self._spec.lora.keep_a:
+                self._lora.forget()

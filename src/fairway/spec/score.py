@@ -1,6 +1,6 @@
 """Context and method of evaluation (recipes E)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fairway.spec.data import STRICT
@@ -46,7 +46,8 @@ class DocumentLora:
     keep_a: bool = False
     """A new batch of documents begins with the ``A`` that the last one of the same process ended with (#1767).
 
-    Where ranks share the work, what is carried on depends on which rank takes which batch.
+    After a pause of ``PhasedSgd`` it is drawn anew. Where ranks share the work, batches are dealt out to them
+    beforehand, so that what is carried on depends on how many they are and on nothing else.
     """
     slot_lr_slope: float = 0.0
     """Rate of slot i is multiplied by 1 + slope * i / (slots - 1) (#1695: 0.5)."""
@@ -85,10 +86,19 @@ class ChunkSgd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoPass:
+    """No second pass."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
     """Epochs of one optimizer over rows of the stream, its rate falling as half a cosine (#212, #1048)."""
 
     __pydantic_config__ = STRICT
+    kind: Literal["pass"] = "pass"
     weights: Literal["all", "late", "controls"] = "all"
     """``all`` but the first ``blocks`` blocks; ``late``: the last ``blocks`` blocks, the embedding and the controls;
     ``controls``: scales, gains and mixes alone."""
@@ -108,11 +118,12 @@ class Pass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkPasses:
-    """Windows, and ``passes`` over each chunk of the stream once it is scored: #1048's training in legal order."""
+    """Windows, and one or two passes over each chunk of the stream once it is scored: as #1048, in legal order."""
 
     __pydantic_config__ = STRICT
     kind: Literal["passes"] = "passes"
-    passes: tuple[Pass, ...]
+    first: Pass
+    then: Pass | NoPass = field(default_factory=NoPass)
     stride: int = 64
     chunk_tokens: int = 32_768
     batch_rows: int = 64
@@ -124,7 +135,7 @@ class ChunkPasses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AheadPasses:
-    """``passes`` over the whole stream before any of it is scored in windows: what #212 and #1048 ran, never legal.
+    """One or two passes over the whole stream before any of it is scored: as #212 and #1048 ran, never legal.
 
     The targets are known to the weights that predict them, so the score measures memory (rulings in #402 and #677). It
     is here to reproduce numbers: who names it must write ``invalid = true``, ledger and record repeat that, and the
@@ -135,7 +146,8 @@ class AheadPasses:
     __pydantic_config__ = STRICT
     kind: Literal["ahead"] = "ahead"
     invalid: Literal[True]
-    passes: tuple[Pass, ...]
+    first: Pass
+    then: Pass | NoPass = field(default_factory=NoPass)
     stride: int = 64
     batch_rows: int = 32
     """Rows of ``context`` inputs that one step learns from."""
@@ -179,10 +191,8 @@ class ScoreSpec:
                 f"chunk_tokens ({self.method.chunk_tokens}) must be a multiple of context ({self.context}), and context"
                 f" one of stride ({self.method.stride}): else a chunk is learned from before all of it is scored"
             )
-        if isinstance(self.method, ChunkPasses | AheadPasses) and not (
-            self.method.passes and self.method.batch_rows >= 1
-        ):
-            raise ValueError("score.method needs at least one pass, and batch_rows of 1 or more")
+        if isinstance(self.method, ChunkPasses | AheadPasses) and self.method.batch_rows < 1:
+            raise ValueError(f"batch_rows must be 1 or more, got {self.method.batch_rows}")
         lora = self.method.lora if isinstance(self.method, PhasedSgd) else self.method
         if isinstance(lora, DocumentLora) and not 1 <= lora.chunk <= self.context:
             raise ValueError(f"chunk must be 1..{self.context}, got {lora.chunk}")
