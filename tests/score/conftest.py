@@ -1,4 +1,3 @@
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
