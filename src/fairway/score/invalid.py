@@ -5,8 +5,13 @@ holds the method's settings with ``invalid`` among them, its ``learn`` entries s
 learn from, and the judge fails both.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from jaxtyping import Int
+from torch import Tensor
+
+from fairway.runtime.ranks import Ranks
 from fairway.score.bpb import Tally
 from fairway.score.budget import Watch
 from fairway.score.ledger import Ledger, tokens_sha256
@@ -17,6 +22,17 @@ from fairway.score.shared import SharedReferee
 
 class AheadReferee(SharedReferee):
     """``SharedReferee`` that first shows the targets that an ``AheadEvaluator`` asks for."""
+
+    def __init__(
+        self,
+        tokens_N: Int[Tensor, " N"],
+        bytes_N: Int[Tensor, " N"],
+        lengths: Sequence[int],
+        *,
+        ranks: Ranks,
+        name: str,
+    ) -> None:
+        super().__init__(tokens_N, bytes_N, lengths, ranks=ranks, name=name)
 
     def run(
         self,
