@@ -12,7 +12,8 @@ from fairway.recipes.load import load_recipe, plain
 from fairway.recipes.locate import recipe_names
 from fairway.score.phases import phase_marks
 from fairway.score.windows import Extent, length_batches, sliding_windows
-from fairway.spec.mechanisms import NoSmear, SparseHeadGate
+from fairway.spec.mechanisms import DenseHeadGate, NoSmear, SparseHeadGate
+from fairway.spec.score import AheadPasses
 
 COUNTS = {
     "naive-baseline": 17_059_912,
@@ -215,3 +216,42 @@ def test_halves_and_skips_of_every_recipe_add_up(name):
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_recipe_of_the_table_names_its_record(name):
     assert load_recipe(name).recipe.lineage.sources
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_all_ranks_score_where_the_competition_scores(name):
+    recipe = load_recipe(name).recipe
+    if recipe.track in ("10min_16mb", "non_record_16mb"):
+        assert recipe.score.ranks == "all"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_only_a_recipe_that_says_so_in_its_reason_learns_ahead_and_never_on_the_record_track(name):
+    recipe = load_recipe(name).recipe
+    learns_ahead = isinstance(recipe.score.method, AheadPasses)
+    assert learns_ahead == recipe.lineage.because.startswith("INVALID: ")
+    assert not (learns_ahead and recipe.track == "10min_16mb")
+
+
+def test_evaluations_are_those_of_the_records():
+    lanes, top, seed = (
+        load_recipe(name).recipe.score.method for name in ("two-lane", "caseops-top", "spinquant-mpsgd")
+    )
+    assert (lanes.lr, lanes.epochs, lanes.chunk_tokens, lanes.hash_rows) == (0.01, 3, 32_768, 16_384)
+    table = lanes.hash_rows * model_of("two-lane").width
+    assert parameter_count(model_of("two-lane")) + table == 44_333_210  # unfrozen, in the log of #1529
+    lora = top.lora
+    assert (lora.rank, lora.alpha, lora.keep_a, lora.beta1, lora.beta2) == (80, 144.0, True, 0.0, 0.99)
+    assert (lora.lr, lora.weight_decay, lora.chunk, lora.slot_lr_slope) == (1e-4, 0.5, 48, 0.0)
+    as_it_ran = load_recipe("spinquant-mpsgd-adam").recipe.score.method
+    assert (seed.lora.optimizer, as_it_ran.lora.optimizer) == ("adamw", "adam")
+    assert replace(as_it_ran, lora=replace(as_it_ran.lora, optimizer="adamw")) == seed
+    assert load_recipe("varlen-lora-ttt").recipe.score.method.chunk == 32
+
+
+def test_what_212_learned_ahead_takes_its_steps():
+    method = load_recipe("xsa-ema-invalid-ttt").recipe.score.method
+    assert (method.stride, method.batch_rows, method.most_steps, method.order) == (32, 32, 500, "drawn")
+    first = method.first
+    assert (first.optimizer, first.lr, first.momentum, first.epochs, first.blocks) == ("sgd", 0.002, 0.9, 3, 1)
+    assert not first.falls
