@@ -21,6 +21,7 @@ LEAVES = {
     "numpy": {"fairway.data.shards", "fairway.prepare", "fairway.quant.codecs"},
     "safetensors": {"fairway.runtime.tensors"},
     "sentencepiece": {"fairway.data.byte_counts", "fairway.prepare"},
+    "triton": {"fairway.kernels.backend"},
 }
 """Third-party packages that shipped code may import beside torch and jaxtyping, and where."""
 
