@@ -65,7 +65,7 @@ def _mlp_up_tile(
         part = lower if half == 0 else upper
         begin = first + half * (COLUMNS // 2)
         column = begin + tl.arange(0, COLUMNS // 2)
-        negative = part < 0.0
+        negative = (part < 0.0) & (column < width)[None, :]  # no bits beyond the last column
         u = tl.where(negative, part * slope, part)
         at = row.to(tl.int64)[:, None] * width + column[None, :]
         tl.store(post + at, (u * u).to(post.dtype.element_ty), mask=(row < rows)[:, None] & (column < width)[None, :])
