@@ -12,7 +12,7 @@ from fairway.recipes.load import load_recipe, plain
 from fairway.recipes.locate import recipe_names
 from fairway.score.phases import phase_marks
 from fairway.score.windows import Extent, length_batches, sliding_windows
-from fairway.spec.mechanisms import DenseHeadGate, NoSmear, SparseHeadGate
+from fairway.spec.mechanisms import NoSmear, SparseHeadGate
 from fairway.spec.score import AheadPasses
 
 COUNTS = {

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fairway.kernels.attention import SDPA, Pieces
 from fairway.kernels.channel_sum import channel_sum
+from fairway.kernels.fused_ce import head_ce
 from fairway.kernels.norms import scaled_rms_norm
 from fairway.kernels.softcap_ce import softcap, softcap_ce
 from fairway.kernels.varlen_attention import Packing, pack_segments
@@ -18,6 +19,7 @@ from fairway.model.depth import lanes_from, schedule
 from fairway.model.entry import embed, value_vectors
 from fairway.model.history import attend_history, history_rows, mix_history
 from fairway.model.hooks import HEAD, HEAD_IN, PLAIN, Hooks
+from fairway.model.lanes import fused_lanes, lane_slots
 from fairway.model.parameters import neutral_parameters
 from fairway.model.rotary import rotary_table
 from fairway.model.weights import BlockContext, LayerWeights, layer_weights, run_weights
@@ -123,6 +125,8 @@ class Gpt(nn.Module):
             skips.append(x)
         mlp_lane = x
         for j, layer in enumerate(depth.decoder):
+            if spec.kernels.junction == "triton" and isinstance(spec.lanes, TwoLanes) and j == split:
+                return scaled_rms_norm(fused_lanes(x, lane_slots(depth, split, layers, skips, named, shared)))
             if j == split:
                 # Lanes part before the skip is added, so it enters the first lane only (#1530).
                 mlp_lane = x
@@ -174,8 +178,12 @@ class Gpt(nn.Module):
     ) -> Float[Tensor, ""]:
         """Mean nats of the targets: what training minimises."""
         hidden = self.hidden(inputs_BT, looped=looped, cu_seqlens=cu_seqlens, max_len=max_len, hooks=hooks)
-        raw_logits = self.raw_logits(hidden.flatten(0, 1), hooks)
-        loss = softcap_ce(raw_logits, targets_BT.flatten(), self.spec.softcap).mean()
+        if self.spec.kernels.head == "triton" and hooks is PLAIN:
+            embedding = self.get_parameter("embedding").to(self.dtype)
+            loss = head_ce(hidden.flatten(0, 1), embedding, targets_BT.flatten(), self.spec.softcap).mean()
+        else:
+            raw_logits = self.raw_logits(hidden.flatten(0, 1), hooks)
+            loss = softcap_ce(raw_logits, targets_BT.flatten(), self.spec.softcap).mean()
         if isinstance(self.spec.mtp, Mtp):
             named = dict(self.named_parameters())
             if AHEAD_MAP in named:

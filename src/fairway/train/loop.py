@@ -163,8 +163,7 @@ def train(
         optim=optim,
         loops=loops,
         stepper=stepper,
-        loss_fns=_loss_functions(model, spec, loops, any_bounds)
-        | _with_late(FrozenGpt(model), spec, loops, any_bounds)
+        loss_fns=_loss_functions(model, spec, loops, any_bounds) | _with_late(FrozenGpt(model), spec, loops, any_bounds)
         if isinstance(spec.freezing, LateFreezing)
         else _loss_functions(model, spec, loops, any_bounds)
         if isinstance(spec.rounding, NoRounding)
@@ -387,9 +386,7 @@ def _loss_functions(
     return functions
 
 
-def _with_late(
-    late: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops, any_bounds: bool
-) -> dict[int, LossFn]:
+def _with_late(late: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops, any_bounds: bool) -> dict[int, LossFn]:
     return {key + _LATE: fn for key, fn in _loss_functions(late, spec, loops, any_bounds).items()}
 
 
