@@ -73,7 +73,7 @@ def test_a_forecast_warns_early_and_a_fair_one_says_that_it_fits(model: Any, str
         forecasts = [event for event in events if event["event"] == "forecast"]
         assert [event["fits"] for event in forecasts] == [fits] * len(forecasts) and forecasts
         assert all((event["seconds"] <= budget_s) is fits for event in forecasts)
-        assert events[0]["event"] == "forecast"
+        assert "forecast" in [event["event"] for event in events[:2]]
 
 
 def test_a_forecast_of_even_work_is_right(tmp_path: Path) -> None:

@@ -126,8 +126,8 @@ def test_ranks_whose_clocks_differ_stop_together_and_none_has_a_ledger(two: Path
     assert not list(two.glob("late.*.ledger"))
     logs = [entries(two / f"late.rank{rank}.jsonl") for rank in (0, 1)]
     assert [(log[-1]["event"], log[-1]["targets"]) for log in logs] == [("stopped", 0)] * 2
-    # The rank whose clock is right does not go on by itself.
-    assert sum(entry["event"] == "claimed" for log in logs for entry in log) < 6
+    # The rank whose seconds are gone begins nothing more; how far the other came until it heard is the day's.
+    assert min(sum(entry["event"] == "claimed" for entry in log) for log in logs) <= 1
 
 
 def test_the_faster_rank_takes_more_batches(two: Path) -> None:

@@ -167,38 +167,16 @@ class Referee:
         return tally
 
     def _drive(self, steps: Sequence[PlanStep], method: Evaluator, ledger: Ledger, tally: Tally, watch: Watch) -> None:
-        """Losses wait on their device until their batch of documents is through, or a step of SGD needs them entered.
-
-        They are fixed before anything is learned from their targets all the same; a GPU need not be waited for.
-        """
-        waiting: list[tuple[int, PlanStep, Tensor | None]] = []
         for number, step in enumerate(steps):
             if isinstance(step, ScoreStep):
-                if not step.chunk:
-                    self._settle(waiting, ledger, tally, watch)
-                waiting.append((number, step, self._ask(number, step, method)))
+                self._enter(number, step, self._ask(number, step, method).cpu(), ledger, tally)
+                watch.scored(tally)
             else:
-                waiting.append((number, step, None))
-                if step.what == "sgd":
-                    self._settle(waiting, ledger, tally, watch)
+                self._enter_learned(step, ledger)
                 self._show(step, method)
             watch.took(step)
             if watch.spent:
                 watch.stop(tally)
-        self._settle(waiting, ledger, tally, watch)
-
-    def _settle(
-        self, waiting: list[tuple[int, PlanStep, Tensor | None]], ledger: Ledger, tally: Tally, watch: Watch
-    ) -> None:
-        """Enter what waits, in order."""
-        for number, step, losses in waiting:
-            if isinstance(step, ScoreStep):
-                assert losses is not None
-                self._enter(number, step, losses.cpu(), ledger, tally)
-                watch.scored(tally)
-            else:
-                self._enter_learned(step, ledger)
-        waiting.clear()
 
     def _ask(self, number: int, step: ScoreStep, method: Evaluator) -> Float[Tensor, " M"]:
         """The method's prediction, scored: nats of each target of the step."""
