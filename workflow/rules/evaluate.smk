@@ -16,8 +16,10 @@ rule evaluate:
     threads: threads_of
     resources:
         gpus=config["gpus"],
+    params:
+        processes=PROCESSES,
     shell:
-        "{PROCESSES} {input.code} --stage evaluate --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
+        "{params.processes} {input.code} --stage evaluate --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --artifact {input.artifact} -o {output.score} --ledger {output.ledger} --events {output.events} > {log} 2>&1"
 
 
@@ -37,6 +39,8 @@ rule evaluate_float:
     threads: threads_of
     resources:
         gpus=config["gpus"],
+    params:
+        processes=PROCESSES,
     shell:
-        "{PROCESSES} {input.code} --stage float --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
+        "{params.processes} {input.code} --stage float --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.score} --events {output.events} > {log} 2>&1"

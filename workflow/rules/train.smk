@@ -12,8 +12,10 @@ rule train:
     threads: threads_of
     resources:
         gpus=config["gpus"],
+    params:
+        processes=PROCESSES,
     shell:
-        "{PROCESSES} {input.code} --stage train --data {input.train} --seed {wildcards.seed}"
+        "{params.processes} {input.code} --stage train --data {input.train} --seed {wildcards.seed}"
         " -o {output.checkpoint} --events {output.events} > {log} 2>&1"
 
 
@@ -32,6 +34,8 @@ rule calibrate:
     threads: threads_of
     resources:
         gpus=config["gpus"],
+    params:
+        processes=PROCESSES,
     shell:
-        "{PROCESSES} {input.code} --stage calibrate --data {input.train} --seed {wildcards.seed}"
+        "{params.processes} {input.code} --stage calibrate --data {input.train} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.hessians} --events {output.events} > {log} 2>&1"
