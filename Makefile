@@ -21,10 +21,10 @@ GUARD := $(shell command -v flock >/dev/null && echo 'flock -n -E 75 .snakemake/
 RUN := $(BIN)/snakemake --profile workflow/profiles/local $(if $(GUARD),--nolock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup record report test lint lock clean
+.PHONY: help setup record report test recipes-smoke lint lock clean
 
 help:  ## print this list
-	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv from the hash-locked requirements (CPU PyTorch where there is no GPU)
 
@@ -57,6 +57,9 @@ report: record  ## write report.html: figures, rules, run times
 test: $(STAMP)  ## run the whole test suite: once with checked shapes, then the torch.compile tests without
 	$(BIN)/pytest
 	$(BIN)/pytest tests/compiled -q --import-mode=importlib -o addopts=""
+
+recipes-smoke: $(STAMP)  ## every recipe at reduced width, from training to verdict; `fairway recipe list` then says so
+	$(BIN)/fairway recipe smoke -o results/smoke --json benchmarks/results/recipes_smoke.json
 
 lint: $(STAMP)  ## formatter, linter, type checker, import contracts, workflow linters
 	$(BIN)/ruff format --check

@@ -58,7 +58,7 @@ RUN_FILES = {
 
 _LAUNCH_OUTPUTS = ("checkpoint", "hessians", "quantized", "artifact", "float", "score")
 _LAUNCH_TOGETHER = ("train", "calibrate")
-_LAUNCH_SCORING = ("float", "evaluate")
+_LAUNCH_SHARED = ("rotate_gptq", "float", "evaluate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +179,7 @@ def _launch_whole(program: Program, given: dict[str, str]) -> None:
 
 def _launch_together(recipe: Recipe) -> tuple[str, ...]:
     """Stages that all ranks take part in."""
-    return _LAUNCH_TOGETHER if evaluates_alone(recipe) else (*_LAUNCH_TOGETHER, *_LAUNCH_SCORING)
+    return _LAUNCH_TOGETHER if evaluates_alone(recipe) else (*_LAUNCH_TOGETHER, *_LAUNCH_SHARED)
 
 
 def run_files(folder: Path, data: Path, tokenizer: Path) -> dict[str, Path]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +25,29 @@ from fairway.data.curriculum import short_documents_first
 from fairway.data.shards import load_tokens, split_files
 from fairway.data.windows import ShuffledBatches, StridedBatches
 from fairway.errors import DataError
+from fairway.kernels.backend import choose_attention
 from fairway.model.ahead import add_ahead_map, drop_ahead_map
 from fairway.model.banks import bank
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
 from fairway.model.weights import bake_symmetry
+from fairway.quant.batches import round_in_batches
 from fairway.quant.hessian import collect
 from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
+from fairway.quant.pruning import pruned_to_fit
+from fairway.quant.rotation import online_model
+from fairway.quant.sensitivity import sensitivities
 from fairway.runtime.events import EventLog
 from fairway.runtime.files import sha256_file, write_bytes_atomic, write_text_atomic
 from fairway.runtime.ranks import Ranks, open_ranks
 from fairway.runtime.seeding import set_threads
 from fairway.runtime.tensors import load_tensors, save_tensors
 from fairway.score.evaluate import Score, evaluate
-from fairway.spec.data import HubCorpus
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
-from fairway.spec.quant import OwnText
+from fairway.spec.quant import GradientBits, OwnText, PrunedOnes
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, save_model
 from fairway.train.loop import TrainResult, train
@@ -126,6 +131,24 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
+def settle_attention(model: Gpt, stage: Stage) -> None:
+    """Choose what computes the model's attention on this stage's device, once, and log what it is and why.
+
+    Ranks choose alike where their machines are alike. ``RecipeError`` where the recipe names what cannot run.
+    """
+    spec = model.spec
+    chosen, passed_over = choose_attention(spec.attention, stage.ranks.device, model.dtype, spec.head_width)
+    model.attention = chosen
+    stage.log.emit(
+        "attention",
+        backend=chosen.name,
+        origin=chosen.origin,
+        wanted=spec.attention,
+        dtype=str(model.dtype).removeprefix("torch."),
+        passed_over=passed_over,
+    )
+
+
 def training_batches(
     recipe: Recipe, train_folder: Path, ranks: Ranks
 ) -> PackedBatches | ContiguousBatches | ShuffledBatches | StridedBatches:
@@ -167,6 +190,8 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
         if isinstance(spec.mtp, Mtp):
             add_ahead_map(model, spec)
         model.to(stage.ranks.device)
+        if spec.attention != "sdpa":
+            settle_attention(model, stage)
         result = train(
             model,
             run.recipe.train,
@@ -190,6 +215,8 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
     with open_stage(run, "calibrate", events) as stage:
         stage.ranks.barrier()  # in a whole run, the first rank has written the checkpoint just now
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
+        if run.recipe.model.attention != "sdpa":
+            settle_attention(model, stage)
         looped = isinstance(run.recipe.model.loops, Loops)
         own = run.recipe.quant.calibration
         if isinstance(own, OwnText):
@@ -205,6 +232,14 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
                 looped=looped,
                 events=stage.log,
             )
+        if isinstance(run.recipe.quant.mixing, GradientBits):
+            gathered |= sensitivities(
+                model,
+                training_batches(run.recipe, train_folder, stage.ranks),
+                run.recipe.train.calibration_batches,
+                stage.ranks,
+                looped=looped,
+            )
         if stage.ranks.is_first:
             save_tensors(hessians, gathered, {"seed": str(run.seed)})
         stage.log.emit("done", seconds=stage.seconds)
@@ -212,10 +247,18 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
 
 def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: Path, events: Path) -> None:
     """Weights and Hessians to integers, steps and kept tensors (safetensors)."""
-    with open_stage(run, "rotate_gptq", events, alone=True) as stage:
+    with open_stage(run, "rotate_gptq", events, alone=evaluates_alone(run.recipe)) as stage:
+        if run.recipe.score.ranks == "all":
+            stage.ranks.barrier()  # in a whole run, the first rank has written both files just now
         model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
         gathered = load_tensors(hessians)
-        save_quantized(quantized, rotate_gptq(model, gathered, run.recipe.quant, stage.log))
+        if run.recipe.score.ranks == "all":
+            rounds = partial(round_in_batches, stage.ranks)
+            rounded = rotate_gptq(model, gathered, run.recipe.quant, stage.log, rounds)
+        else:
+            rounded = rotate_gptq(model, gathered, run.recipe.quant, stage.log)
+        if run.recipe.score.ranks == "first" or stage.ranks.is_first:
+            save_quantized(quantized, rounded)
         stage.log.emit("done", seconds=stage.seconds)
 
 
@@ -223,7 +266,17 @@ def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -
     """Integers to the artifact, whose size the rule counts and this returns."""
     with open_stage(run, "compress", events, alone=True) as stage:
         extra = {"recipe_sha256": run.recipe_sha256, "seed": run.seed}
-        data = pack(load_quantized(quantized), run.recipe.quant, extra)
+        if isinstance(run.recipe.quant.pruning, PrunedOnes):
+            pruned = pruned_to_fit(
+                load_quantized(quantized),
+                run.recipe.quant,
+                run.recipe.quant.pruning,
+                extra,
+                stage.log,
+            )
+            data = pack(pruned, run.recipe.quant, extra)
+        else:
+            data = pack(load_quantized(quantized), run.recipe.quant, extra)
         write_bytes_atomic(artifact, data)
         stage.log.emit(
             "done",
@@ -246,6 +299,8 @@ def evaluate_stage(
         stage.ranks.barrier()  # in a whole run, the first rank has written the artifact just now
         artifact_sha256 = sha256_file(artifact)
         model = restore_artifact(run, artifact, stage.ranks.device)
+        if run.recipe.model.attention != "sdpa":
+            settle_attention(model, stage)
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         stage.log.emit("load", seconds=stage.seconds, artifact_sha256=artifact_sha256)
         spec = run.recipe.score
@@ -291,6 +346,8 @@ def evaluate_float_stage(
     with open_stage(run, "float", events, alone=evaluates_alone(run.recipe)) as stage:
         stage.ranks.barrier()
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
+        if run.recipe.model.attention != "sdpa":
+            settle_attention(model, stage)
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         score = evaluate(
             model,
@@ -313,7 +370,7 @@ def evaluate_float_stage(
 
 
 def evaluates_alone(recipe: Recipe) -> bool:
-    """Whether the first rank scores by itself, whoever else was started."""
+    """Whether the first rank rounds and scores by itself, whoever else was started."""
     return recipe.score.ranks == "first"
 
 
@@ -323,11 +380,14 @@ def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
 
 
 def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
-    """The model that the artifact's bytes give back, any rotation folded into its weights."""
+    """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online."""
     try:
         data = artifact.read_bytes()
     except OSError as error:
         raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
+    if run.recipe.quant.rotate_online:
+        baked, header = unpack(data, run.recipe.quant, fold=False)
+        return online_model(run.recipe.model, baked, header["rotation"], compute_dtype(device)).to(device)
     state, _ = unpack(data, run.recipe.quant)
     model = Gpt(run.recipe.model, dtype=compute_dtype(device))
     model.load_state_dict(bank(state, run.recipe.model))
@@ -337,11 +397,10 @@ def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
 def validation(run: Run, val_folder: Path, tokenizer: Path) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
     """The validation stream, and the bytes that each of its positions counts as a target.
 
-    The recipe's corpus settles what counts them: exports whose texts were rewritten bring sidecars.
+    The recipe settles what counts them: where texts were rewritten, sidecars do.
     """
     tokens_N = load_tokens(val_folder, "val")
-    corpus = run.recipe.data.corpus
-    if isinstance(corpus, HubCorpus) and corpus.variant == "sp8192_caseops":
+    if run.recipe.data.transform == "caseops":
         return tokens_N, sidecar_targets(val_folder, tokens_N)
     return tokens_N, ByteTable.from_tokenizer(tokenizer).of_targets(tokens_N)
 

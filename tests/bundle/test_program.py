@@ -113,7 +113,7 @@ def test_two_processes_train_together_until_the_clock_of_the_environment_says_st
     assert outcome(tmp_path / "logs" / "both").val_bpb > 0
 
 
-def test_two_processes_share_the_evaluation_where_the_recipe_says_so(bundled, tiny_data, tmp_path):
+def test_two_processes_share_rounding_and_evaluation_where_the_recipe_says_so(bundled, tiny_data, tmp_path):
     recipe = tmp_path / "shared.toml"
     recipe.write_text(
         'extends = "tiny"\nbecause = "evaluation by two"\n[train]\nsteps = 2\n[score]\nranks = "all"\n',
@@ -133,8 +133,8 @@ def test_two_processes_share_the_evaluation_where_the_recipe_says_so(bundled, ti
     )
     assert result.returncode == 0, result.stderr[-3000:]
     worlds = dict(re.findall(r"^(\w+): environment .* world:(\d)", result.stdout, re.M))
-    together = dict.fromkeys(["train", "calibrate", "float", "evaluate"], "2")
-    assert worlds == {**together, "rotate_gptq": "1", "compress": "1"}
+    together = dict.fromkeys(["train", "calibrate", "rotate_gptq", "float", "evaluate"], "2")
+    assert worlds == {**together, "compress": "1"}
     *_, last = SCORE.finditer(result.stdout)
     assert last[0].startswith("final_phased_exact ") and outcome(tmp_path / "logs" / "both").val_bpb > 0
 

@@ -16,6 +16,7 @@ from fairway.runtime.ranks import Ranks
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
 from fairway.spec.optim import AdamSpec, MuonSpec, OptimSpec
 from fairway.spec.train import TrainSpec
+from fairway.train import loop
 from fairway.train.loop import train
 
 # Dynamo makes an instance of a custom function while it traces one, which torch itself deprecates.
@@ -73,6 +74,8 @@ def test_training_compiles_whole_graphs_for_all_lengths_before_its_clock_and_lea
 
     torch.compiler.reset()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=count))
+    steps = torch.compiler.set_stance("fail_on_recompile")(loop.run_loop)
+    monkeypatch.setattr(loop, "run_loop", steps)
     compiled = weights_after(files, compiled=True)
     # Bounds are padded to 64, 128, 192, 256: four graphs in each loop state, the looped ones longer.
     assert len(graphs) == 8

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fairway.data.byte_counts import load_tokenizer
+from fairway.data.caseops import encode_case
 from fairway.data.shards import write_shard
 from fairway.fetch.hub import EXPORTS
 from fairway.prepare import train_tokenizer
@@ -45,6 +46,11 @@ class Hub:
     gets: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and Range header of each download."""
     tokens_seen: set[str | None] = field(default_factory=set)
+
+    @staticmethod
+    def sentence(number: int) -> str:
+        """Text of the document with this number."""
+        return f"{number} {SENTENCES[number % 4]}"
 
     def downloads_of(self, name: str) -> list[str | None]:
         """Range headers of the downloads of files with this name."""
@@ -153,24 +159,36 @@ def small_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def case_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer") / "caseops.model"
+    train_tokenizer(SENTENCES * 5, path, 340, transform="caseops")
+    return path
+
+
 @pytest.fixture
 def publish(
-    hub: Hub, small_tokenizer: Path, shard_bytes: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
+    hub: Hub,
+    small_tokenizer: Path,
+    case_tokenizer: Path,
+    shard_bytes: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., dict[str, bytes]]:
     """Lay out an export as published, with a small tokenizer, and return its files, which may still be changed."""
 
     def lay_out(variant: str, train: int = 3, val: int = 2) -> dict[str, bytes]:
-        export = replace(EXPORTS[variant], vocab_size=340)
+        export = replace(EXPORTS[variant], vocab_size=340, val_docs=2 * val)
         monkeypatch.setitem(EXPORTS, variant, export)
         files = hub.files.setdefault(export.repo, {})
         for index in range(train):
-            files[f"{export.folder}/fineweb_train_{index:06d}.bin"] = shard_bytes(100 + 2 * index)
+            files[f"{export.folder}/fineweb_train_{index:06d}.bin"] = shard_bytes(100 + 2 * index, export.sidecars)
         for index in range(val):
-            shard = files[f"{export.folder}/fineweb_val_{index:06d}.bin"] = shard_bytes(2 * index)
+            shard = files[f"{export.folder}/fineweb_val_{index:06d}.bin"] = shard_bytes(2 * index, export.sidecars)
             if export.sidecars:
-                counts = struct.pack(f"<{(len(shard) - 1024) // 2}H", *range((len(shard) - 1024) // 2))
+                counts = piece_bytes(case_tokenizer, shard[1024:])
                 files[f"{export.folder}/fineweb_val_bytes_{index:06d}.bin"] = shard[:1024] + counts
-        files[f"datasets/tokenizers/{export.tokenizer}"] = small_tokenizer.read_bytes()
+        tokenizer = case_tokenizer if export.sidecars else small_tokenizer
+        files[f"datasets/tokenizers/{export.tokenizer}"] = tokenizer.read_bytes()
         manifest = {
             "datasets": [
                 {"name": "fineweb10B_other", "tokenizer_name": "other"},
@@ -184,14 +202,30 @@ def publish(
     return lay_out
 
 
-@pytest.fixture(scope="session")
-def shard_bytes(small_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], bytes]:
-    folder = tmp_path_factory.mktemp("shards")
-    processor = load_tokenizer(small_tokenizer)
+def piece_bytes(tokenizer: Path, shard: bytes) -> bytes:
+    """Byte counts of a shard's tokens by their spelling; the sentences hold no operator of their own."""
+    processor = load_tokenizer(tokenizer)
+    counts = []
+    for token in struct.unpack(f"<{len(shard) // 2}H", shard):
+        piece = processor.id_to_piece(token)
+        silent = token == 1 or piece in "\ue001\ue002\ue003\ue004"
+        counts.append(0 if silent else 1 if processor.is_byte(token) else len(piece.replace("\u2581", " ").encode()))
+    return struct.pack(f"<{len(counts)}H", *counts)
 
-    def make(first: int) -> bytes:
+
+@pytest.fixture(scope="session")
+def shard_bytes(
+    small_tokenizer: Path, case_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., bytes]:
+    folder = tmp_path_factory.mktemp("shards")
+    plain, cased = load_tokenizer(small_tokenizer), load_tokenizer(case_tokenizer)
+
+    def make(first: int, caseops: bool) -> bytes:
         """Return a shard of two documents that differ by ``first``."""
-        tokens = [t for n in (first, first + 1) for t in (1, *processor.encode(f"{n} {SENTENCES[n % 4]}"))]
+        tokens: list[int] = []
+        for number in (first, first + 1):
+            text = Hub.sentence(number)
+            tokens += [1, *(cased.encode(encode_case(text)) if caseops else plain.encode(text))]
         write_shard(folder / "shard.bin", np.array(tokens, dtype=np.uint16))
         return (folder / "shard.bin").read_bytes()
 

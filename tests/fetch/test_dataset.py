@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairway.data.byte_counts import load_tokenizer
+from fairway.data.byte_counts import ByteTable, load_tokenizer, sidecar_bytes
+from fairway.data.caseops import decode_case
 from fairway.data.documents import document_lengths
 from fairway.data.shards import load_tokens
 from fairway.errors import DataError
@@ -25,8 +27,10 @@ from fairway.fetch.dataset import (
     verify_dataset,
     write_rows,
 )
-from fairway.prepare import DocumentRow
-from fairway.spec.data import DataSpec, LocalCorpus
+from fairway.main import Run, validation
+from fairway.prepare import DocumentRow, tokenize_to_shards, train_tokenizer
+from fairway.recipes.load import load_recipe
+from fairway.spec.data import DataSpec, HubCorpus, LocalCorpus
 
 WORDS = "the ship left harbour at dawn and nobody saw it again until spring".split()
 
@@ -115,6 +119,70 @@ def test_the_shuffle_depends_on_seed_and_texts_and_not_on_the_order_they_came_in
     assert shuffled(data.draw(st.permutations(documents)), seed) == order
 
 
+def test_caseops_documents_come_back_and_the_sidecar_has_the_bytes_of_each(
+    spec: DataSpec, built: Path, tmp_path: Path
+) -> None:
+    shout = tmp_path / "shout.jsonl"
+    lines = [f"{text.title()} AND {text.upper()} iN \ue001" for text in texts()]
+    shout.write_text("".join(json.dumps({"text": text}) + "\n" for text in lines))
+    changed = replace(spec, corpus=LocalCorpus(path=str(shout)), transform="caseops", vocab_size=330)
+    manifest = fetch_dataset(changed, tmp_path / "case")
+    assert verify_dataset(tmp_path / "case") == manifest
+    processor = load_tokenizer(tmp_path / "case" / "tokenizer.model")
+    rows = [row for row in read_rows(tmp_path / "case" / "documents.tsv") if row.split == "val"]
+    stream = load_tokens(tmp_path / "case" / "val", "val")
+    lengths = document_lengths(stream)
+    decoded = [decode_case(processor.decode(part.tolist()[1:])) for part in stream.split(lengths)]
+    assert [row.sha256 for row in rows] == [hashlib.sha256(text.encode()).hexdigest() for text in decoded]
+    assert set(decoded) < set(lines) and len(decoded) == 8
+    counts = sidecar_bytes(tmp_path / "case" / "val").split(lengths)
+    assert [int(count.sum()) for count in counts] == [row.text_bytes for row in rows]
+    assert [int(count[0]) for count in counts] == [0] * 8
+    assert manifest["val"]["bytes"] == sum(len(text.encode()) for text in decoded)
+    assert len([entry for entry in manifest["shards"] if "val_bytes" in entry["file"]]) > 1
+    # The split, its documents and their bytes do not hang on how they are cut into tokens.
+    plain = fetch_dataset(replace(changed, transform="none"), tmp_path / "plain")
+    assert plain["val"]["bytes"] == manifest["val"]["bytes"] and plain["val"]["tokens"] != manifest["val"]["tokens"]
+    documents = [read_rows(tmp_path / name / "documents.tsv") for name in ("case", "plain")]
+    assert [row.sha256 for row in documents[0]] == [row.sha256 for row in documents[1]]
+    assert manifest["corpus"]["transform"] == "caseops" and "transform" not in read_manifest(built)["corpus"]
+
+
+def test_evaluation_counts_by_the_sidecar_exactly_where_the_recipe_says_caseops(spec: DataSpec, tmp_path: Path) -> None:
+    fetch_dataset(replace(spec, transform="caseops", vocab_size=330), tmp_path / "data")
+    val, tokenizer = tmp_path / "data" / "val", tmp_path / "data" / "tokenizer.model"
+    recipe = load_recipe("tiny").recipe
+    found = {}
+    for transform in ("caseops", "none"):
+        data = replace(recipe.data, transform=transform)
+        run = Run(
+            recipe=replace(recipe, data=data), recipe_sha256="", forecast_bytes=0, seed=0, code_sha256="", code_bytes=0
+        )
+        tokens_N, bytes_N = validation(run, val, tokenizer)
+        found[transform] = bytes_N
+    assert torch.equal(found["caseops"], sidecar_bytes(val)) and len(found["caseops"]) == len(tokens_N)
+    assert torch.equal(found["none"], ByteTable.from_tokenizer(tokenizer).of_targets(tokens_N))
+    for path in val.glob("*_bytes_*"):
+        path.unlink()
+    with pytest.raises(DataError, match="no byte sidecars"):
+        validation(replace(run, recipe=replace(recipe, data=replace(recipe.data, transform="caseops"))), val, tokenizer)
+
+
+def test_a_document_that_caseops_tokens_would_not_give_back_is_refused(built: Path, tmp_path: Path) -> None:
+    path = tmp_path / "caseops.model"
+    train_tokenizer(texts(), path, 320, transform="caseops")
+    with pytest.raises(DataError, match="tokens of document 2 of val do not give it back: 'two  spaces'"):
+        tokenize_to_shards(["fine", "two  spaces"], path, tmp_path / "val", "val", 100, transform="caseops")
+    with pytest.raises(DataError, match="must be pieces of their own"):
+        tokenize_to_shards(["x"], built / "tokenizer.model", tmp_path / "val", "val", 100, transform="caseops")
+
+
+@pytest.mark.parametrize(("variant", "transform"), [("sp8192", "caseops"), ("sp8192_caseops", "none")])
+def test_an_export_is_of_the_transform_that_it_is_of(variant: Any, transform: Any) -> None:
+    with pytest.raises(ValueError, match=f"transform must be [a-z]+ for {variant}, got {transform}"):
+        DataSpec(corpus=HubCorpus(variant=variant), vocab_size=8192, val_docs=50_000, transform=transform)
+
+
 def test_of_equal_documents_the_first_stays() -> None:
     assert drop_duplicates(["b", "a", "b", "c", "a"]) == ["b", "a", "c"]
 
@@ -142,9 +210,9 @@ def test_held_out_documents_do_not_shape_the_tokenizer(
     seen: list[str] = []
     train = dataset_module.train_tokenizer
 
-    def spy(documents: list[str], path: Path, vocab_size: int) -> None:
+    def spy(documents: list[str], path: Path, vocab_size: int, **options: Any) -> None:
         seen.extend(documents)
-        train(documents, path, vocab_size)
+        train(documents, path, vocab_size, **options)
 
     monkeypatch.setattr(dataset_module, "train_tokenizer", spy)
     fetch_dataset(spec, tmp_path / "data")
@@ -162,7 +230,7 @@ def test_a_split_that_leaves_nothing_to_train_on_is_refused(spec: DataSpec, tmp_
 def test_a_fetch_that_was_killed_leaves_nothing_that_looks_done_and_the_next_one_is_as_if_undisturbed(
     spec: DataSpec, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*arguments: object) -> None:
+    def killed(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     for step in ("train_tokenizer", "tokenize_to_shards", "write_rows", "sha256_file"):

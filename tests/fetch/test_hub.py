@@ -21,7 +21,8 @@ SHARD = "datasets/datasets/fineweb10B_sp1024/fineweb_train_000001.bin"
 
 def spec(variant: Any = "sp1024", train_shards: int = 2, val_docs: int = 4, vocab_size: int = 340) -> DataSpec:
     corpus = HubCorpus(variant=variant, train_shards=train_shards)
-    return DataSpec(corpus=corpus, vocab_size=vocab_size, val_docs=val_docs)
+    transform: Any = "caseops" if variant == "sp8192_caseops" else "none"
+    return DataSpec(corpus=corpus, vocab_size=vocab_size, val_docs=val_docs, transform=transform)
 
 
 def fetch(hub: Any, folder: Path, **changes: Any) -> dict[str, Any]:
@@ -94,8 +95,50 @@ def test_caseops_sidecars_lie_beside_the_shards_and_give_the_bytes(hub: Any, pub
     ]
     lengths = [entry["tokens"] for entry in val[:2]]
     assert manifest["val"]["tokens"] == sum(lengths)
-    assert manifest["val"]["bytes"] == sum(sum(range(length)) for length in lengths)
+    assert manifest["val"]["bytes"] == sum(len(hub.sentence(number).encode()) for number in range(4))
     assert verify_dataset(tmp_path / "data") == manifest
+
+
+def test_every_export_holds_out_the_competitions_fifty_thousand_documents() -> None:
+    assert {export.val_docs for export in EXPORTS.values()} == {50_000}
+
+
+def recount(change: Callable[[list[int]], list[int]]) -> Callable[[dict[str, bytes]], object]:
+    def apply(files: dict[str, bytes]) -> None:
+        path = next(path for path in files if path.endswith("fineweb_val_bytes_000000.bin"))
+        data = files[path]
+        counts = change(list(struct.unpack(f"<{(len(data) - 1024) // 2}H", data[1024:])))
+        header = struct.pack("<256i", 20240520, 1, len(counts), *[0] * 253)
+        files[path] = header + struct.pack(f"<{len(counts)}H", *counts)
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda counts: counts[:-1], "count [0-9]+ tokens, the validation shards have"),
+        (lambda counts: [3, *counts[1:]], r"give 1 of [0-9]+ BOS and operators bytes, they have none"),
+        (lambda counts: [3 if n == 0 else n for n in counts], r"give [0-9]+ of [0-9]+ BOS and operators bytes"),
+        (lambda counts: [*counts[:-1], counts[-1] + 1], "byte sidecars count 2[0-9]+ bytes of text, the decoded"),
+    ],
+)
+def test_sidecars_that_cannot_be_the_bytes_of_the_text_are_refused(
+    hub: Any, publish: Publish, tmp_path: Path, change: Callable[[list[int]], list[int]], complaint: str
+) -> None:
+    recount(change)(publish("sp8192_caseops"))
+    with pytest.raises(DataError, match=complaint):
+        fetch(hub, tmp_path / "data", variant="sp8192_caseops")
+    assert not (tmp_path / "data").exists()
+
+
+def test_shards_that_hold_out_fewer_documents_are_refused_even_if_the_recipe_agrees(
+    hub: Any, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish("sp8192_caseops")
+    monkeypatch.setitem(EXPORTS, "sp8192_caseops", replace(EXPORTS["sp8192_caseops"], val_docs=50_000))
+    with pytest.raises(DataError, match="shards hold 4, the competition holds out 50000 documents"):
+        fetch(hub, tmp_path / "data", variant="sp8192_caseops", val_docs=4)
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: Any, publish: Publish, tmp_path: Path) -> None:
@@ -221,7 +264,7 @@ def test_an_export_that_lacks_a_part_is_refused_with_the_parts_name(
     [
         ({"train_shards": 4}, "has 3 training shards, train_shards=4"),
         ({"train_shards": 0}, "has 3 training shards, train_shards=0"),
-        ({"val_docs": 5}, "hold 4 documents, val_docs is 5"),
+        ({"val_docs": 5}, "val_docs is 5, the competition holds out 4 documents"),
         ({"vocab_size": 341}, "vocab_size is 341, the tokenizer of sp1024 has 340"),
     ],
 )

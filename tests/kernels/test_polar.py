@@ -18,8 +18,8 @@ def test_singular_values_of_a_full_rank_matrix_come_near_one(shape, polynomials)
     u, s, vh = torch.linalg.svd(x, full_matrices=False)
     x = (u * s.clamp_min(0.05 * s.amax(-1, keepdim=True))[..., None, :]) @ vh
     values = torch.linalg.svdvals(orthogonalize(x, polynomials))
-    assert values.min() > 0.65
-    assert values.max() < 1.25
+    assert values.min() > (0.65 if polynomials is QUINTIC else 0.7)
+    assert values.max() < (1.25 if polynomials is QUINTIC else 1.2)
 
 
 def test_singular_vectors_are_kept():

@@ -127,3 +127,15 @@ def test_a_bank_without_a_gradient_stops_us() -> None:
         banks[name].grad = torch.ones(SHAPES[name])
     with pytest.raises(AssertionError, match="a bank without a gradient"):
         muon.step(lr_scale=1.0, momentum=0.9)
+
+
+def test_a_step_on_symmetric_products_is_the_step_on_whole_ones(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    moved = []
+    for products in ("torch", "triton"):
+        generator = torch.Generator().manual_seed(3)
+        bank = nn.Parameter(torch.randn(3, 12, 20, generator=generator))
+        bank.grad = torch.randn(3, 12, 20, generator=generator)
+        Muon({"up_bank": bank}, MuonSpec(products=products)).step(lr_scale=1.0, momentum=0.9)
+        moved.append(bank.detach())
+    torch.testing.assert_close(*moved)

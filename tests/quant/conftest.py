@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +11,7 @@ from fairway.quant.plan import plan
 from fairway.spec.data import DataSpec
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
 from fairway.spec.optim import AdamSpec, MuonSpec, OptimSpec
-from fairway.spec.quant import Grid, Hadamard, QuantSpec
+from fairway.spec.quant import CodecName, Grid, Hadamard, QuantSpec
 from fairway.spec.recipe import Lineage, Recipe
 from fairway.spec.score import Flat, ScoreSpec
 from fairway.spec.train import TrainSpec
@@ -48,6 +49,13 @@ def quant_spec() -> QuantSpec:
         embedding=Grid(bits=7, clip_sigmas=15.0),
         rotation=Hadamard(),
     )
+
+
+@pytest.fixture(scope="session")
+def by() -> Callable[[CodecName], QuantSpec]:
+    """A recipe's quantization that packs by one codec."""
+    grid = Grid(bits=6, clip_sigmas=12.85)
+    return lambda codec: QuantSpec(attention=grid, mlp=grid, embedding=grid, codec=codec)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fairway.data.batches import Batch
 from fairway.errors import ArtifactError
+from fairway.quant import classes
 from fairway.quant.artifact import read_artifact
 from fairway.quant.classes import classed, unclassed
 from fairway.quant.codecs import range_encoded
@@ -56,9 +57,64 @@ def test_lines_of_different_spread_are_packed_near_the_entropy_of_each(axis):
     assert unclassed(PLAIN, payload, [(rows, columns)]) == raw
 
 
+def both_axes(raw: bytes, shape: tuple[int, int]) -> bytes:
+    """A payload of both axes, whether or not it is the shortest."""
+    held = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
+    rows = (torch.arange(shape[0]) % 2).to(torch.uint8)
+    columns = torch.stack([(torch.arange(shape[1]) % count).to(torch.uint8) for count in (2, 3)])
+    return classes._classes_written_both(held, [shape], rows, columns)
+
+
 def test_a_symbol_that_a_line_never_had_costs_no_more_than_the_line_says():
     raw = symbols(torch.ones(8, 8)) + bytes([31]) + bytes(63)
     assert unclassed(PLAIN, classed(raw, [(8, 8), (8, 8)]), [(8, 8), (8, 8)]) == raw
+
+
+def pushed_alike(rows: int, columns: int) -> bytes:
+    """Every third row is one vector and little noise, the others are noise."""
+    common = 4 * torch.randn(columns, generator=torch.Generator().manual_seed(5))
+    noise = torch.randn(rows, columns, generator=torch.Generator().manual_seed(6))
+    is_alike = (torch.arange(rows) % 3 == 0)[:, None]
+    values = torch.where(is_alike, common + 0.8 * noise, 3 * noise)
+    return values.round().clamp(-31, 31).to(torch.int8).T.contiguous().numpy().tobytes()
+
+
+def test_rows_that_were_pushed_alike_are_packed_as_what_they_have_in_common():
+    shape = (900, 64)
+    raw = pushed_alike(*shape)
+    one, both = classed(raw, [shape]), classed(raw, [shape], both=True)
+    assert both[0] == 2 and one[0] < 2
+    # of the rows alike log2(0.8 sqrt(2 pi e)) bits a symbol, of the others log2(3 sqrt(2 pi e))
+    gauss = 0.5 * math.log2(2 * math.pi * math.e)
+    bound = 64 / 8 * (300 * (gauss + math.log2(0.8)) + 600 * (gauss + math.log2(3.0)))
+    assert bound < len(both) < min(1.1 * bound, 0.95 * len(one))
+    assert unclassed(PLAIN, both, [shape]) == raw
+    assert classed(raw, [shape], both=True) == both
+
+
+def test_classes_of_both_axes_span_matrices_of_any_shape_and_are_not_taken_for_nothing():
+    shapes = [(900, 64), (40, 60)]
+    raw = pushed_alike(*shapes[0]) + symbols(torch.full(shapes[1], 3.0))
+    payload = classed(raw, shapes, both=True)
+    assert payload[0] == 2 and unclassed(PLAIN, payload, shapes) == raw
+    noise = symbols(torch.full((300, 60), 3.0))
+    assert classed(noise, [(300, 60)], both=True) == classed(noise, [(300, 60)])
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32))
+def test_damage_under_both_axes_is_refused_or_read_but_never_anything_else(seed):
+    draw = random.Random(seed)
+    shape = (90, 16)
+    payload = bytearray(both_axes(pushed_alike(*shape), shape))
+    del payload[len(payload) - draw.choice([0, 0, 1, 9, 2000]) :]
+    for _ in range(draw.randrange(4)):
+        if payload:
+            payload[draw.randrange(min(len(payload), draw.choice([12, 4000])))] ^= 1 << draw.randrange(8)
+    try:
+        assert len(unclassed(PLAIN, bytes(payload), [shape])) == 90 * 16
+    except ArtifactError as error:
+        assert "\n" not in str(error)
 
 
 @settings(deadline=None, max_examples=60)
@@ -83,11 +139,11 @@ def test_an_artifact_by_classes_holds_the_same_symbols_in_no_more_bytes(model, q
     alone = Ranks(rank=0, world=1, device=torch.device("cpu"))
     hessians = collect(model, [Batch(tokens[:, :-1], tokens[:, 1:], None)], 1, alone, looped=True)
     quantized = rotate_gptq(model, hessians, quant_spec)
-    plain, classes = (replace(quant_spec, codec=codec) for codec in ("range", "classes"))
-    before, after = pack(quantized, plain, {}), pack(quantized, classes, {})
+    plain, by_class = (replace(quant_spec, codec=codec) for codec in ("range", "classes"))
+    before, after = pack(quantized, plain, {}), pack(quantized, by_class, {})
     sizes = [{s.name: len(s.payload) for s in read_artifact(data).streams} for data in (before, after)]
     assert all(sizes[1][name] <= sizes[0][name] for name in sizes[0])
     assert raw_streams(read_artifact(before)) == raw_streams(read_artifact(after))
-    states = unpack(before, plain)[0], unpack(after, classes)[0]
+    states = unpack(before, plain)[0], unpack(after, by_class)[0]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert sum(row.size_bytes for row in describe(after)) == len(after)

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.errors import ArtifactError
+from fairway.quant.codecs import LONG_STREAM_BYTES, compress, decompress
 from fairway.quant.codecs import STORED_CODECS as EVERY_CODEC
-from fairway.quant.codecs import compress, decompress
-from fairway.spec.quant import Grid, QuantSpec
 
 STORED_CODECS = EVERY_CODEC[:4]
 ANY_BYTES = st.one_of(
@@ -28,12 +27,6 @@ def gaussian_symbols(count: int, sigma: float, seed: int = 0) -> bytes:
     return np.clip(np.rint(np.random.default_rng(seed).normal(0, sigma, count)), -31, 31).astype(np.int8).tobytes()
 
 
-def by(codec: str) -> QuantSpec:
-    """A recipe's quantization that packs by one codec."""
-    grid = Grid(bits=6, clip_sigmas=12.85)
-    return QuantSpec(attention=grid, mlp=grid, embedding=grid, codec=codec)
-
-
 def entropy_bytes(raw: bytes) -> float:
     counts = np.bincount(np.frombuffer(raw, np.uint8))
     shares = counts[counts > 0] / counts.sum()
@@ -44,7 +37,7 @@ def entropy_bytes(raw: bytes) -> float:
 @pytest.mark.parametrize("value_bytes", [1, 2])
 @settings(max_examples=40, deadline=None)
 @given(raw=ANY_BYTES)
-def test_what_was_compressed_comes_back(codec, value_bytes, raw):
+def test_what_was_compressed_comes_back(codec, value_bytes, raw, by):
     raw = raw[: len(raw) // value_bytes * value_bytes]
     stored, payload = compress(by(codec), raw, value_bytes=value_bytes)
     assert stored in STORED_CODECS if codec == "smallest" else stored == codec
@@ -52,7 +45,7 @@ def test_what_was_compressed_comes_back(codec, value_bytes, raw):
     assert compress(by(codec), raw, value_bytes=value_bytes) == (stored, payload)
 
 
-def test_all_256_symbols_and_skewed_counts_come_back_from_range_coding():
+def test_all_256_symbols_and_skewed_counts_come_back_from_range_coding(by):
     raw = bytes(range(256)) + bytes([7]) * 200_000 + bytes(range(256)) * 3
     for value_bytes in (1, 2):
         _, payload = compress(by("range"), raw, value_bytes=value_bytes)
@@ -60,25 +53,25 @@ def test_all_256_symbols_and_skewed_counts_come_back_from_range_coding():
 
 
 @pytest.mark.parametrize("count", [5_000, 60_000, 1_000_000])
-def test_range_coding_takes_the_entropy_and_less_than_a_byte_and_a_half_a_symbol_of_table(count):
+def test_range_coding_takes_the_entropy_and_less_than_a_byte_and_a_half_a_symbol_of_table(count, by):
     raw = gaussian_symbols(count, 2.6)
     _, payload = compress(by("range"), raw, value_bytes=1)
     table = 1.5 * len(set(raw))
     assert entropy_bytes(raw) <= len(payload) <= 1.0005 * entropy_bytes(raw) + table + 16
 
 
-def test_smallest_is_the_smallest():
+def test_smallest_is_the_smallest(by):
     for raw in (gaussian_symbols(20_000, 2.6), b"ab" * 5000, gaussian_symbols(300, 9.0) * 30):
         sizes = [len(compress(by(codec), raw, value_bytes=1)[1]) for codec in ("range", "brotli")]
         assert len(compress(by("smallest"), raw, value_bytes=1)[1]) == min(sizes)
 
 
-def test_noise_is_stored_with_a_byte_on_top():
+def test_noise_is_stored_with_a_byte_on_top(by):
     raw = random.Random(0).randbytes(4096)
     assert len(compress(by("range"), raw, value_bytes=1)[1]) == len(raw) + 1
 
 
-def test_byte_planes_make_steps_of_rows_smaller_with_every_codec():
+def test_byte_planes_make_steps_of_rows_smaller_with_every_codec(by):
     scales = np.repeat([2e-3, 4e-3, 2e-2], 700)
     halves = (scales * np.exp(np.random.default_rng(0).normal(0, 0.2, 2100))).astype("<f2").tobytes()
     for codec in STORED_CODECS:
@@ -89,7 +82,7 @@ def test_byte_planes_make_steps_of_rows_smaller_with_every_codec():
 @pytest.mark.parametrize("value_bytes", [1, 2])
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), cut=st.integers(0, 400), flips=st.integers(0, 4), tail=st.binary(max_size=6))
-def test_damaged_payloads_are_refused_or_give_as_many_bytes_as_expected(codec, value_bytes, seed, cut, flips, tail):
+def test_damaged_payloads_are_refused_or_give_as_many_bytes_as_expected(codec, value_bytes, seed, cut, flips, tail, by):
     draw = random.Random(seed)
     raw = gaussian_symbols(draw.choice([2, 64, 1000]), 2.0, seed)
     payload = bytearray(compress(by(codec), raw, value_bytes=value_bytes)[1])
@@ -106,7 +99,7 @@ def test_damaged_payloads_are_refused_or_give_as_many_bytes_as_expected(codec, v
 @pytest.mark.parametrize("codec", STORED_CODECS)
 @settings(max_examples=80, deadline=None)
 @given(payload=st.binary(max_size=60), raw_size=st.integers(0, 1000))
-def test_noise_is_refused_or_gives_as_many_bytes_as_expected(codec, payload, raw_size):
+def test_noise_is_refused_or_gives_as_many_bytes_as_expected(codec, payload, raw_size, by):
     try:
         back = decompress(by(codec), codec, payload, raw_size=2 * raw_size, value_bytes=2)
     except ArtifactError:
@@ -114,7 +107,7 @@ def test_noise_is_refused_or_gives_as_many_bytes_as_expected(codec, payload, raw
     assert len(back) == 2 * raw_size
 
 
-def test_bombs_are_refused_before_they_go_off():
+def test_bombs_are_refused_before_they_go_off(by):
     zeros = bytes(50_000_000)
     filters = [{"id": lzma.FILTER_LZMA1, "preset": 1, "dict_size": 4096, "lc": 0, "pb": 0}]
     bombs = {
@@ -132,12 +125,12 @@ def test_bombs_are_refused_before_they_go_off():
         assert peak < 1_000_000
 
 
-def test_a_zstd_frame_that_names_its_own_size_is_refused():
+def test_a_zstd_frame_that_names_its_own_size_is_refused(by):
     with pytest.raises(ArtifactError, match="names its own size"):
         decompress(by("zstd"), "zstd", zstandard.compress(bytes(100)), raw_size=100, value_bytes=1)
 
 
-def test_other_sizes_than_expected_are_refused():
+def test_other_sizes_than_expected_are_refused(by):
     raw = gaussian_symbols(1000, 2.0)
     for codec in STORED_CODECS:
         payload = compress(by(codec), raw, value_bytes=1)[1]
@@ -147,7 +140,15 @@ def test_other_sizes_than_expected_are_refused():
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lzma"])
-def test_a_stream_by_a_codec_that_the_recipe_does_not_name_is_refused(codec):
+def test_a_stream_by_a_codec_that_the_recipe_does_not_name_is_refused(codec, by):
     payload = compress(by(codec), bytes(100), value_bytes=1)[1]
     with pytest.raises(ArtifactError, match=f"the recipe packs by smallest, a stream is packed by {codec}"):
         decompress(by("smallest"), codec, payload, raw_size=100, value_bytes=1)
+
+
+def test_smallest_tries_brotli_on_no_long_stream(by):
+    short = b"ab" * 1000
+    long = short * (LONG_STREAM_BYTES // len(short) + 1)
+    codecs = [compress(by("smallest"), raw, value_bytes=1)[0] for raw in (short, long)]
+    assert codecs == ["brotli", "range"]
+    assert compress(by("brotli"), long, value_bytes=1)[0] == "brotli"

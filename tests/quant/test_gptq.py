@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from fairway.errors import GateError
-from fairway.quant.gptq import gptq, inverse_factor, relative_error
+from fairway.quant.gptq import gptq, gptq_batch, inverse_factor, relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.spec.quant import Gptq, Grid
 
@@ -123,3 +123,32 @@ def test_relative_error_is_the_share_of_the_output_energy_that_is_lost():
     assert relative_error(w, approx, x.T @ x) == pytest.approx(expected, rel=1e-4)
     assert relative_error(w, w, x.T @ x) == 0
     assert relative_error(torch.zeros(5, 12), torch.zeros(5, 12), x.T @ x) == 0
+
+
+@pytest.mark.parametrize("act_order", [False, True])
+@pytest.mark.parametrize("layers, outputs, inputs, block", [(1, 32, 48, 128), (3, 40, 50, 16), (4, 17, 33, 7)])
+def test_a_batch_gives_the_symbols_of_its_matrices_one_by_one(toy, act_order, layers, outputs, inputs, block):
+    rounding = Gptq(block=block, act_order=act_order)
+    w = torch.stack([weights(outputs, inputs, 20 + layer) for layer in range(layers)])
+    h = torch.stack([toy.correlated_hessian(inputs, 30 + layer) for layer in range(layers)])
+    h[-1, :, 5] = h[-1, 5] = 0
+    step = torch.stack([row_steps(each, GRID) for each in w])
+    before = w.clone(), h.clone(), step.clone()
+    together = gptq_batch(w, h, step, GRID.bits, rounding, ["name"] * layers)
+    for layer in range(layers):
+        assert torch.equal(together[layer], gptq(w[layer], h[layer], step[layer], GRID.bits, rounding))
+        assert torch.equal(together[layer], gptq_by_elimination(w[layer], h[layer], step[layer], GRID.bits, rounding))
+    assert all(torch.equal(a, b) for a, b in zip(before, (w, h, step), strict=True))
+
+
+def test_rows_of_matrices_that_read_one_input_can_be_stacked(toy):
+    w, h = weights(48, 64, 40), toy.correlated_hessian(64, 41)
+    step = row_steps(w, GRID)
+    parts = [gptq(w[rows], h, step[rows], GRID.bits, Gptq()) for rows in (slice(0, 32), slice(32, 48))]
+    assert torch.equal(gptq_batch(w[None], h[None], step[None], GRID.bits, Gptq(), ["name"])[0], torch.cat(parts))
+
+
+def test_the_matrix_of_a_batch_whose_hessian_is_not_positive_definite_is_named():
+    h = torch.stack([torch.eye(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]])])
+    with pytest.raises(GateError, match=r"tensor second: Hessian is not positive definite \(leading minor 2\)"):
+        gptq_batch(torch.ones(2, 1, 2), h, torch.ones(2, 1).half(), 4, Gptq(), ["first", "second"])

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from fairway.model.gpt import Gpt
+from fairway.runtime.events import EventLog
+from fairway.score.budget import Watch
 from fairway.score.ledger import Ledger
 from fairway.score.referee import Evaluator, Referee
 from fairway.score.windows import Span
@@ -57,8 +59,8 @@ def losses_in_order(method: Evaluator, stream: Stream) -> tuple[Tensor, list[int
     """Losses in the order of the ledger, and the target of each."""
     referee = RecordingReferee(stream.tokens, stream.bytes, stream.lengths)
     referee.recorded, referee.positions = [], []
-    with Ledger(None) as ledger:
-        referee.run(method, ledger, settings={}, artifact_sha256="0" * 64)
+    with Ledger(None) as ledger, EventLog(None, stage="evaluate") as events:
+        referee.run(method, ledger, settings={}, artifact_sha256="0" * 64, watch=Watch(1e9, events))
     return torch.cat(referee.recorded), referee.positions
 
 

@@ -13,7 +13,7 @@ from fairway.model.adapters import LoraBank
 from fairway.runtime.seeding import generator
 from fairway.score.adapt import LoraAdamW, LoraEvaluator
 from fairway.score.flat import FlatEvaluator
-from fairway.score.referee import LearnStep, ScoreStep
+from fairway.score.steps import LearnStep, ScoreStep
 from fairway.score.windows import document_chunks, document_extents, length_batches
 from fairway.spec.score import DocumentLora
 

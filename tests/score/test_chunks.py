@@ -10,9 +10,9 @@ from fairway.errors import RecipeError
 from fairway.runtime.ranks import Ranks
 from fairway.score.chunks import HASH_MULTIPLIER, ChunkEvaluator, HashTable
 from fairway.score.evaluate import build_evaluator
-from fairway.score.referee import LearnStep, ScoreStep
 from fairway.score.sgd import cosine_rate
 from fairway.score.sliding import SlidingEvaluator
+from fairway.score.steps import LearnStep, ScoreStep
 from fairway.spec.score import ChunkSgd, Flat, ScoreSpec
 
 LENGTHS = (13, 1, 30, 7, 2, 22, 15)

@@ -12,8 +12,8 @@ from torch import Tensor
 from fairway.errors import RecipeError
 from fairway.score.adapt import LoraEvaluator
 from fairway.score.phases import PhasedEvaluator, phase_marks, sgd_steps
-from fairway.score.referee import LearnStep, ScoreStep
 from fairway.score.sgd import BaseSgd, cosine_rate
+from fairway.score.steps import LearnStep, ScoreStep
 from fairway.score.windows import document_extents
 from fairway.spec.score import DocumentLora, PhasedSgd
 

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fairway.errors import DataError, RefereeError
+from fairway.runtime.events import EventLog, read_events
 from fairway.score.bpb import Tally
+from fairway.score.budget import Watch
 from fairway.score.ledger import Ledger, plan_line
-from fairway.score.referee import LearnStep, PlanStep, Referee, ScoreStep, check_plan, plan_sha256
+from fairway.score.referee import Referee, check_plan, plan_sha256
+from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 from fairway.score.windows import Span, document_extents, document_rows
 
 VOCAB = 16
@@ -43,10 +46,10 @@ class Uniform:
         self.handed += [("targets", each.tolist()) for each in targets]
 
 
-def run(method: Uniform, path: Path | None = None, scored: Callable[[Tally], None] = lambda tally: None) -> Tally:
-    with Ledger(path) as ledger:
+def run(method: Uniform, path: Path | None = None, events: Path | None = None) -> Tally:
+    with Ledger(path) as ledger, EventLog(events, stage="evaluate") as log:
         return Referee(TOKENS, BYTES, LENGTHS).run(
-            method, ledger, settings={"kind": "uniform"}, artifact_sha256="a" * 64, scored=scored
+            method, ledger, settings={"kind": "uniform"}, artifact_sha256="a" * 64, watch=Watch(1e9, log)
         )
 
 
@@ -90,8 +93,8 @@ def test_handed_tensors_give_no_way_to_the_stream_around_them() -> None:
 
 
 def test_the_ledger_says_what_was_scored_and_learned_in_order(tmp_path: Path) -> None:
-    seen: list[int] = []
-    tally = run(Uniform(), tmp_path / "ledger.jsonl", lambda tally: seen.append(tally.tokens))
+    tally = run(Uniform(), tmp_path / "ledger.jsonl", tmp_path / "events.jsonl")
+    seen = [event["targets"] for event in read_events(tmp_path / "events.jsonl") if event["event"] == "scored"]
     entries = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert [entry["kind"] for entry in entries] == ["open", *["score", "learn"] * 5, "close"]
     opening, first, learned, close = entries[0], entries[1], entries[2], entries[-1]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fairway.score.referee import LearnStep, ScoreStep
-from fairway.score.shared import stretches
+from fairway.score.shared import dealt, stretches
+from fairway.score.steps import LearnStep, ScoreStep
 from fairway.score.windows import Span
 
 WORKER = Path(__file__).parent / "shared_worker.py"
@@ -58,9 +58,10 @@ def test_where_nothing_is_learned_together_the_ledger_of_two_is_that_of_one_byte
     assert [(two / f"{method}.rank{rank}.ledger").read_bytes() for rank in (0, 1)] == [alone, alone]
 
 
-def test_ranks_that_learn_each_chunk_together_score_as_one_does(one: Path, two: Path) -> None:
-    alone, shared = (entries(folder / "chunks.rank0.ledger") for folder in (one, two))
-    assert (two / "chunks.rank0.ledger").read_bytes() == (two / "chunks.rank1.ledger").read_bytes()
+@pytest.mark.parametrize("method", ["chunks", "passes", "ahead"])
+def test_ranks_that_learn_each_chunk_together_score_as_one_does(one: Path, two: Path, method: str) -> None:
+    alone, shared = (entries(folder / f"{method}.rank0.ledger") for folder in (one, two))
+    assert (two / f"{method}.rank0.ledger").read_bytes() == (two / f"{method}.rank1.ledger").read_bytes()
     assert [entry["kind"] for entry in shared] == [entry["kind"] for entry in alone]
     assert shared[-1]["nats"] == pytest.approx(alone[-1]["nats"], rel=1e-4)
 
@@ -92,6 +93,41 @@ def entries_of_lora(folder: Path, spans: list[list[float]]) -> list[list[float]]
         for span in entry["spans"]
     }
     return [known[tuple(span[:3])] for span in spans]
+
+
+def test_batches_that_begin_with_what_others_ended_with_are_dealt_out_whoever_is_faster(two: Path) -> None:
+    batches = [
+        [entry["batch"] for entry in entries(two / f"kept.rank{rank}.jsonl") if entry["event"] == "claimed"]
+        for rank in (0, 1)
+    ]
+    assert batches == dealt(costs_of_batches(entries(two / "kept.rank0.ledger")), 2)
+    assert (two / "kept.rank0.ledger").read_bytes() == (two / "kept.rank1.ledger").read_bytes()
+
+
+def costs_of_batches(lines: list[dict[str, Any]]) -> list[int]:
+    """Inputs of each batch's forwards, three times as many where they are learned from, counted from a ledger."""
+    costs: list[int] = []
+    learned: set[int] = set()
+    for entry, after in zip(lines, lines[1:], strict=False):
+        if entry["kind"] != "score":
+            continue
+        if not any(span[1] in learned for span in entry["spans"]):
+            costs.append(0)
+        going = {start for start, _ in after["spans"]} if after["kind"] == "learn" else set()
+        learned = {stop for _, stop in after["spans"]} if going else set()
+        for context, start, stop, *_ in entry["spans"]:
+            costs[-1] += (stop - 1 - context) * (3 if start in going else 1)
+    return costs
+
+
+def test_ranks_whose_clocks_differ_stop_together_and_none_has_a_ledger(two: Path) -> None:
+    told = [(two / f"late.rank{rank}.txt").read_text() for rank in (0, 1)]
+    assert all("score.budget_s (60) is used up" in text for text in told)
+    assert not list(two.glob("late.*.ledger"))
+    logs = [entries(two / f"late.rank{rank}.jsonl") for rank in (0, 1)]
+    assert [(log[-1]["event"], log[-1]["targets"]) for log in logs] == [("stopped", 0)] * 2
+    # The rank whose seconds are gone begins nothing more; how far the other came until it heard is the day's.
+    assert min(sum(entry["event"] == "claimed" for entry in log) for log in logs) <= 1
 
 
 def test_the_faster_rank_takes_more_batches(two: Path) -> None:

@@ -3,8 +3,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from fairway.score.referee import ScoreStep
 from fairway.score.sliding import SlidingEvaluator
+from fairway.score.steps import ScoreStep
 from fairway.score.windows import sliding_windows
 
 LENGTHS = (13, 1, 30, 7, 2, 22, 6)

@@ -15,13 +15,14 @@ rule evaluate:
     benchmark:
         "results/{recipe}/benchmarks/evaluate.seed{seed}.tsv"
     threads: threads_of
-    params:
-        walls=walls,
     resources:
         gpus=config["gpus"],
+    params:
+        processes=PROCESSES,
+        walls=walls,
     shell:
         "fairway watch -o {output.outside} --stage evaluate {params.walls} -- "
-        "{PROCESSES} {input.code} --stage evaluate --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
+        "{params.processes} {input.code} --stage evaluate --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --artifact {input.artifact} -o {output.score} --ledger {output.ledger} --events {output.events} > {log} 2>&1"
 
 
@@ -40,11 +41,12 @@ rule evaluate_float:
     benchmark:
         "results/{recipe}/benchmarks/evaluate_float.seed{seed}.tsv"
     threads: threads_of
-    params:
-        walls=walls,
     resources:
         gpus=config["gpus"],
+    params:
+        processes=PROCESSES,
+        walls=walls,
     shell:
         "fairway watch -o {output.outside} --stage float {params.walls} -- "
-        "{PROCESSES} {input.code} --stage float --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
+        "{params.processes} {input.code} --stage float --val {input.val} --tokenizer {input.tokenizer} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.score} --events {output.events} > {log} 2>&1"

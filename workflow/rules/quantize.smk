@@ -14,9 +14,11 @@ rule rotate_gptq:
     threads: threads_of
     resources:
         gpus=config["gpus"],
+    params:
+        processes=PROCESSES,
     shell:
         "fairway watch -o {output.outside} --stage rotate_gptq -- "
-        "python {input.code} --stage rotate_gptq --seed {wildcards.seed} --checkpoint {input.checkpoint}"
+        "{params.processes} {input.code} --stage rotate_gptq --seed {wildcards.seed} --checkpoint {input.checkpoint}"
         " --hessians {input.hessians} -o {output.quantized} --events {output.events} > {log} 2>&1"
 
 

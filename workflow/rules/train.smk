@@ -13,9 +13,11 @@ rule train:
     threads: threads_of
     resources:
         gpus=config["gpus"],
+    params:
+        processes=PROCESSES,
     shell:
         "fairway watch -o {output.outside} --stage train -- "
-        "{PROCESSES} {input.code} --stage train --data {input.train} --seed {wildcards.seed}"
+        "{params.processes} {input.code} --stage train --data {input.train} --seed {wildcards.seed}"
         " -o {output.checkpoint} --events {output.events} > {log} 2>&1"
 
 
@@ -35,7 +37,9 @@ rule calibrate:
     threads: threads_of
     resources:
         gpus=config["gpus"],
+    params:
+        processes=PROCESSES,
     shell:
         "fairway watch -o {output.outside} --stage calibrate -- "
-        "{PROCESSES} {input.code} --stage calibrate --data {input.train} --seed {wildcards.seed}"
+        "{params.processes} {input.code} --stage calibrate --data {input.train} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.hessians} --events {output.events} > {log} 2>&1"

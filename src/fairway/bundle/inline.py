@@ -30,7 +30,7 @@ def inlined(tree: ast.Module) -> ast.Module:
         taken = _take_in_locals(tree) or _take_in_call(tree, fresh)
         if not taken:
             return tree
-        drop_unreached(tree, annotations=False)
+        drop_unreached(tree, annotations=True)
 
 
 # ---- what is evaluated first

@@ -33,6 +33,8 @@ _BLEND = 1.0
 _SWEEPS = 7
 _TRIED = 14
 """Names that are judged in full for each variable; a glance at the nearest tokens picks them."""
+COMPILE_TIME = "constexpr"
+"""A name that is kept: Triton looks for it in the annotations of a kernel."""
 LETTERS = string.ascii_uppercase + string.ascii_lowercase
 
 
@@ -55,7 +57,7 @@ def variables_of(tree: ast.Module) -> tuple[list[Variable], dict[int, Counter[st
     notes: Any = tree  # the library writes what it finds on the tree
     assert not notes.tainted, "the program looks names up by text"
     allow_rename_locals(tree, True)
-    allow_rename_globals(tree, True, [*dir(builtins), *notes.preserved])
+    allow_rename_globals(tree, True, [*dir(builtins), *notes.preserved, COMPILE_TIME])
     found: list[Variable] = []
     fixed: dict[int, Counter[str]] = {}
     for namespace, binding in all_bindings(tree):

@@ -481,14 +481,10 @@ def _settle_attributes(tree: ast.Module, calls: Calls, written_out: frozenset[st
                     homes[each.target.id] = homes.get(each.target.id, 0) + 1
         elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load) and id(node) not in never:
             homes[node.attr] = homes.get(node.attr, 0) + 1
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
-            pairs = [(node.targets[0], node.value)]
-            if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
-                pairs = list(zip(node.targets[0].elts, node.value.elts, strict=False))
-            for target, value in pairs:
-                if isinstance(target, ast.Attribute) and is_own(target) and id(target) not in never:
-                    settled[target.attr] = settled.get(target.attr, 0) + 1
-                    values.setdefault(target.attr, []).append(value)
+        for target, value in _stores(node):
+            if is_own(target) and id(target) not in never:
+                settled[target.attr] = settled.get(target.attr, 0) + 1
+                values.setdefault(target.attr, []).append(value)
     for kind in calls.classes():
         for field_node in kind.fields():
             assert isinstance(field_node.target, ast.Name)
@@ -517,6 +513,18 @@ def _settle_attributes(tree: ast.Module, calls: Calls, written_out: frozenset[st
 
 def _field_value(kind: Kind, call: ast.Call, name: str) -> ast.expr | None:
     return next((each.value for each in call.keywords if each.arg == name), None)
+
+
+def _stores(node: ast.AST) -> Iterator[tuple[ast.Attribute, ast.expr]]:
+    """Attributes that a statement sets, each to one expression."""
+    pairs: list[tuple[ast.expr, ast.expr]] = []
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        pairs = [(node.targets[0], node.value)]
+        if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+            pairs = list(zip(node.targets[0].elts, node.value.elts, strict=False))
+    elif isinstance(node, ast.AnnAssign) and node.value is not None:
+        pairs = [(node.target, node.value)]
+    yield from ((target, value) for target, value in pairs if isinstance(target, ast.Attribute))
 
 
 def is_own(node: ast.Attribute) -> bool:

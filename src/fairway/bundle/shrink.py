@@ -13,7 +13,7 @@ from python_minifier.f_string import OuterFString
 from python_minifier.module_printer import ModulePrinter
 
 from fairway.bundle.inline import inlined
-from fairway.bundle.letters import lettered, variables_of
+from fairway.bundle.letters import COMPILE_TIME, lettered, variables_of
 from fairway.bundle.names import shortened
 from fairway.bundle.optimise import optimised, positional
 from fairway.bundle.prune import drop_unreached
@@ -34,7 +34,7 @@ def minified(text: str, recipe: Recipe, kept_names: Collection[str]) -> str:
     """
     tree = optimised(terse(ast.parse(text)), recipe, frozenset(kept_names))
     tree = _Bare().visit(tree)
-    drop_unreached(tree, annotations=False)
+    drop_unreached(tree, annotations=True)
     tree = inlined(tree)
     positional(tree)
     shortened(tree, kept_names)
@@ -92,7 +92,10 @@ def _lzma_forms(data: bytes) -> Iterable[bytes]:
 
 
 class _Bare(ast.NodeTransformer):
-    """Drops what only readers and checkers need: annotations, assertions, casts, abstract methods, protocols."""
+    """Drops what only readers and checkers need: annotations, assertions, casts, abstract methods, protocols.
+
+    The annotation by which Triton tells constants from arguments stays.
+    """
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
         if any(isinstance(each, ast.Name) and each.id == "abstractmethod" for each in node.decorator_list):
@@ -100,7 +103,7 @@ class _Bare(ast.NodeTransformer):
         node.returns = None
         arguments = node.args
         for arg in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
-            if arg is not None:
+            if arg is not None and not (isinstance(arg.annotation, ast.Name) and arg.annotation.id == COMPILE_TIME):
                 arg.annotation = None
         self.generic_visit(node)
         node.body = node.body or [ast.Pass()]

@@ -9,4 +9,5 @@
 - ``fetch``, ``train``, ``calibrate``, ``rotate_gptq``, ``compress``, ``evaluate``: the stages of the pipeline.
 - ``verify``, ``record``, ``check``: judge one seed, assemble a record, judge any folder.
 - ``recipe``, ``inspect``, ``figures``: show a recipe, an artifact, a run.
+- ``smoke``: recipes in small, side by side.
 """

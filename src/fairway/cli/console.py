@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _COUNTED = re.compile(
-    r"step:(?P<step>\d+)/(?P<steps>\d+) (?P<step_rest>.*)|.*scored targets:(?P<done>\d+) of:(?P<of>\d+) (?P<rest>.*)"
+    r"(?:step|recipe):(?P<step>\d+)/(?P<steps>\d+) (?P<step_rest>.*)"
+    r"|.*scored targets:(?P<done>\d+) of:(?P<of>\d+) (?P<rest>.*)"
 )
 
 

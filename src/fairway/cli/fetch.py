@@ -22,6 +22,7 @@ def command(
     vocab: Annotated[int, typer.Option(help="With --docs: pieces of the tokenizer.")] = 1024,
     val_docs: Annotated[int, typer.Option(help="With --docs: documents held out for validation.")] = 100,
     shuffle_seed: Annotated[int, typer.Option(help="With --docs: seed of the shuffle.")] = 0,
+    caseops: Annotated[bool, typer.Option(help="With --docs: capitals as operators, and byte sidecars.")] = False,
     endpoint: Annotated[str | None, typer.Option(help="Another server that speaks the hub's protocol.")] = None,
 ) -> None:
     """Get a corpus and a tokenizer and write official shards with a manifest."""
@@ -32,7 +33,13 @@ def command(
     else:
         try:
             corpus = LocalCorpus(path=str(docs))
-            spec = DataSpec(corpus=corpus, vocab_size=vocab, val_docs=val_docs, shuffle_seed=shuffle_seed)
+            spec = DataSpec(
+                corpus=corpus,
+                vocab_size=vocab,
+                val_docs=val_docs,
+                shuffle_seed=shuffle_seed,
+                transform="caseops" if caseops else "none",
+            )
         except ValueError as error:
             raise FairwayError(f"fetch: {error}") from error
     fetch_dataset(spec, output, endpoint=endpoint, progress=echo)

@@ -18,7 +18,7 @@ from fairway.recipes.locate import dataset_name
 from fairway.records.assemble import assemble
 from fairway.records.checkout import put_into
 from fairway.records.pull_request import pull_request
-from fairway.records.submission import Byline
+from fairway.records.submission import Byline, invalidity
 from fairway.runtime.files import write_text_atomic
 from fairway.verify.facts import NoEvidence, read_record
 from fairway.verify.finding import Verdict
@@ -47,11 +47,21 @@ def command(
     predecessor: Annotated[str | None, typer.Option(help="Folder of the record that this one beats.")] = None,
     into: Annotated[Path | None, typer.Option(help="A git clone of the challenge that takes a copy, staged.")] = None,
     pr_body: Annotated[Path | None, typer.Option(help="Where the pull request's text is written.")] = None,
+    invalid: Annotated[
+        bool, typer.Option("--invalid", help="Assemble what is no record: its method is marked invalid.")
+    ] = False,
     accept: Annotated[bool, typer.Option("--accept", help="If nothing fails, add it to the leaderboard.")] = False,
 ) -> None:
     """Assemble the records folder, judge it, and print where it lies (the last line of standard output)."""
     what_ran = Path(recipe) if recipe.endswith(".json") else Path("results", recipe, "recipe.json")
     resolved = read_resolved(what_ran).recipe
+    why = invalidity(resolved)
+    if why is None and invalid:
+        raise FairwayError(f"{what_ran}: {resolved.name} is not marked invalid; leave --invalid out")
+    if why is not None and not invalid:
+        raise FairwayError(
+            f"{what_ran}: {resolved.name} is no record: {why}; --invalid assembles its folder, which says so"
+        )
     if seeds is not None:
         _same_seeds(seeds, resolved.seeds)
     track_file = find_track(resolved.track, [Path.cwd(), Path(__file__)])

@@ -7,4 +7,5 @@
 - ``curriculum``: shards by the length of their documents.
 - ``prefetch``: batches made beforehand by a thread.
 - ``byte_counts``: how many bytes of text each token stands for.
+- ``caseops``: capitals as operators, there and back, and the bytes that are left to count.
 """

@@ -23,14 +23,16 @@ SHARD_VERSION = 1
 SHARD_HEADER_BYTES = 1024
 
 Split = Literal["train", "val"]
+Stream = Literal["train", "val", "val_bytes"]
+"""What a row of shards holds: tokens of a split, or the bytes of text of each validation token (recipes A.5)."""
 TokenArray = npt.NDArray[np.uint16]
 
 _SHARD_SCAN_TOKENS = 1 << 20
 
 
-def shard_name(split: Split, index: int) -> str:
-    """File name of shard ``index`` of a split, as the published exports have it."""
-    return f"fineweb_{split}_{index:06d}.bin"
+def shard_name(stream: Stream, index: int) -> str:
+    """File name of shard ``index`` of a stream, as the published exports have it."""
+    return f"fineweb_{stream}_{index:06d}.bin"
 
 
 def write_shard(path: Path, tokens_N: TokenArray) -> None:
@@ -120,9 +122,9 @@ def load_shards(files: Sequence[Path]) -> Int[Tensor, " N"]:
 class ShardWriter:
     """Cuts a growing stream of tokens into shards of equal length, the last one shorter."""
 
-    def __init__(self, folder: Path, split: Split, shard_tokens: int) -> None:
+    def __init__(self, folder: Path, stream: Stream, shard_tokens: int) -> None:
         self._folder = folder
-        self._split: Split = split
+        self._stream: Stream = stream
         self._shard_tokens = shard_tokens
         self._pending: list[TokenArray] = []
         self._pending_tokens = 0
@@ -146,7 +148,7 @@ class ShardWriter:
         return self._files
 
     def _flush(self) -> None:
-        path = self._folder / shard_name(self._split, len(self._files))
+        path = self._folder / shard_name(self._stream, len(self._files))
         write_shard(path, np.concatenate(self._pending))
         self._files.append(path)
         self._pending = []

@@ -5,4 +5,5 @@
 - ``embedded``: English prose that an installed package ships.
 - ``hub``: the published FineWeb exports.
 - ``local``: the user's own documents.
+- ``sidecar``: whether published byte counts can be right.
 """

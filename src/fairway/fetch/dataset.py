@@ -18,12 +18,14 @@ from typing import Any
 import torch
 
 from fairway.data.byte_counts import ByteTable, has_sidecars, load_tokenizer, target_bytes
+from fairway.data.caseops import CaseTable
 from fairway.data.documents import document_lengths
 from fairway.data.shards import Split, load_shards, load_tokens, read_header, sidecar_files, split_files
 from fairway.errors import DataError
 from fairway.fetch.embedded import DOCUMENTS_SHA256, SOURCE, embedded_documents
 from fairway.fetch.hub import EXPORTS, download_export
 from fairway.fetch.local import local_documents
+from fairway.fetch.sidecar import check_sidecar
 from fairway.prepare import DocumentRow, tokenize_to_shards, train_tokenizer
 from fairway.runtime.files import sha256_file, write_text_atomic
 from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus, LocalCorpus
@@ -187,11 +189,13 @@ def _tokenize_documents(
 
     tokenizer = building / "tokenizer.model"
     # On training documents alone: what is held out must not shape the vocabulary either.
-    train_tokenizer(texts["train"], tokenizer, spec.vocab_size)
+    train_tokenizer(texts["train"], tokenizer, spec.vocab_size, transform=spec.transform)
     report(f"tokenizer of {spec.vocab_size} pieces")
     rows: list[DocumentRow] = []
     for split in _SPLITS:
-        rows += tokenize_to_shards(texts[split], tokenizer, building / split, split, spec.shard_tokens)
+        rows += tokenize_to_shards(
+            texts[split], tokenizer, building / split, split, spec.shard_tokens, transform=spec.transform
+        )
     prove_disjoint(rows)
     table = building / "documents.tsv"
     write_rows(table, rows)
@@ -215,9 +219,15 @@ def _tokenize_documents(
         },
     )
     for split in _SPLITS:
-        counted = ByteTable.from_tokenizer(tokenizer).total(load_tokens(building / split, split))
+        tokens_N = load_tokens(building / split, split)
+        if spec.transform == "caseops":
+            counted = int(CaseTable.from_tokenizer(tokenizer).of_tokens(tokens_N).sum(dtype=torch.float64))
+        else:
+            counted = ByteTable.from_tokenizer(tokenizer).total(tokens_N)
         if counted != text_bytes[split]:
             raise DataError(f"{split}: the tokenizer counts {counted} bytes, the text has {text_bytes[split]}")
+    if manifest["val"]["bytes"] != text_bytes["val"]:
+        raise DataError(f"val: {manifest['val']['bytes']} bytes are counted, the text has {text_bytes['val']}")
     report(f"{manifest['val']['tokens']} validation tokens for {manifest['val']['bytes']} bytes")
     return manifest
 
@@ -233,10 +243,15 @@ def _fetch_export(
     pieces = load_tokenizer(got.tokenizer).get_piece_size()
     if pieces != spec.vocab_size:
         raise DataError(f"{export.repo}: {export.tokenizer} has {pieces} pieces, should have {spec.vocab_size}")
-    documents = len(document_lengths(load_shards(got.val)))
-    if documents != spec.val_docs:
-        # Another number means another split: documents that others hold out may be among these training shards.
-        raise DataError(f"{export.repo}: the validation shards hold {documents} documents, val_docs is {spec.val_docs}")
+    tokens_N = load_shards(got.val)
+    documents = len(document_lengths(tokens_N))
+    for held_out, what in ((documents, "the validation shards hold"), (spec.val_docs, "val_docs is")):
+        if held_out != export.val_docs:
+            # Another number means another split: documents that others hold out may be among these training shards.
+            # A published script for CaseOps shards holds out 10,000 unless told otherwise (recipes G.7).
+            raise DataError(f"{export.repo}: {what} {held_out}, the competition holds out {export.val_docs} documents")
+    if spec.transform == "caseops":
+        check_sidecar(load_shards(got.sidecars), tokens_N, CaseTable.from_tokenizer(got.tokenizer))
     # Nothing moves before all is checked, so that an interrupted or refused fetch finds its downloads again.
     for split, files in (("train", got.train), ("val", [*got.val, *got.sidecars])):
         if (building / split).exists():
@@ -266,6 +281,8 @@ def _manifest(spec: DataSpec, folder: Path, *, corpus: dict[str, Any], documents
     tokenizer = folder / "tokenizer.model"
     tokens = load_tokens(folder / "val", "val")
     counted = int(target_bytes(folder / "val", tokens, tokenizer).sum(dtype=torch.float64))
+    if spec.transform != "none":
+        corpus = {**corpus, "transform": spec.transform}
     files = [("train", path) for path in split_files(folder / "train", "train")]
     files += [("val", path) for path in split_files(folder / "val", "val")]
     if has_sidecars(folder / "val"):

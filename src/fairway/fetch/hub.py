@@ -32,6 +32,8 @@ class Export:
     tokenizer: str
     vocab_size: int
     sidecars: bool = False
+    val_docs: int = 50_000
+    """Documents that the competition holds out, the first of its list (recipes A.2)."""
     root: str = "datasets"
 
     @property

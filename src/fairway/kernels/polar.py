@@ -16,7 +16,8 @@ POLAR_EXPRESS = (
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 """One polynomial a step, each the best for the interval that the one before leaves (arXiv 2505.16932, #1344, #1787)."""
-_POLAR_EPS = 1e-7
+POLAR_EPS = 1e-7
+"""Added to the norm of a matrix before it divides."""
 
 
 def orthogonalize(
@@ -28,7 +29,7 @@ def orthogonalize(
     A zero matrix stays zero.
     """
     y = x.to(torch.bfloat16 if x.is_cuda else torch.float32)
-    y = y / (torch.linalg.matrix_norm(y, keepdim=True) + _POLAR_EPS)
+    y = y / (torch.linalg.matrix_norm(y, keepdim=True) + POLAR_EPS)
     tall = y.shape[-2] > y.shape[-1]
     y = y.mT if tall else y
     shape = y.shape

@@ -7,6 +7,7 @@
 - ``ahead``: the token after the next, learned beside.
 - ``history``: layers that read all layers before them.
 - ``block``: one layer on one residual stream or on two lanes.
+- ``lanes``: two lanes with fused junctions between layers.
 - ``attention``: projections, rotary, gains, exclusive self attention, gates of heads.
 - ``mlp``: up, leaky square, down.
 - ``rotary``: the angles of each position.

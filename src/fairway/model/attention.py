@@ -1,13 +1,17 @@
 """Projections, rotary, gains, causal attention, exclusive self attention, gates of heads."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from fairway.kernels.exclusive import exclude_self
+from fairway.kernels.fused_exclusive import fused_exclude_self
+from fairway.kernels.fused_heads import fused_rotary_heads
 from fairway.kernels.rotary_heads import rotary_heads
-from fairway.kernels.varlen_attention import causal_attention, segment_attention
+from fairway.kernels.varlen_attention import Packing, causal_attention, segment_attention
 from fairway.model.weights import BlockContext, LayerWeights
 from fairway.spec.mechanisms import DenseHeadGate, SparseHeadGate, ValueEmbedding
 from fairway.spec.model import Loops
@@ -41,16 +45,29 @@ def attention_output(x: Float[Tensor, "B T D"], weights: LayerWeights, context: 
     v = hooks.adapt(context.site("v"), x, v).unflatten(-1, heads)
     if spec.value_residual:
         v = _with_first_values(v, weights, context)
-    q = rotary_heads(q, weights.q_gain, context.rotary.cos, context.rotary.sin)
-    k = rotary_heads(k, None, context.rotary.cos, context.rotary.sin)
-    if packing is None:
+    if spec.kernels.rotary == "triton":
+        q = fused_rotary_heads(q, weights.q_gain, context.rotary.cos, context.rotary.sin)
+        k = fused_rotary_heads(k, None, context.rotary.cos, context.rotary.sin)
+    else:
+        q = rotary_heads(q, weights.q_gain, context.rotary.cos, context.rotary.sin)
+        k = rotary_heads(k, None, context.rotary.cos, context.rotary.sin)
+    if spec.attention != "sdpa" and context.attend is not None:
+        attend = context.attend
+        y = attend.dense(q, k, v) if packing is None else attend.packed(q[0], k[0], v[0], packing)[None]
+    elif packing is None:
         y = causal_attention(q, k, v)
     else:
-        y = segment_attention(q[0], k[0], v[0], packing)[None]
-    if context.layer >= spec.layers - spec.xsa_last:
-        y = exclude_self(y, v)
-    if isinstance(spec.head_gate, DenseHeadGate | SparseHeadGate):
-        y = y * torch.sigmoid(_gate_logits(x, weights, spec.head_gate))[..., None]
+        y = segment_attention(q[0], k[0], v[0], cast(Packing, packing))[None]
+    if spec.kernels.exclusive == "triton" and context.layer >= spec.layers - spec.xsa_last:
+        if isinstance(spec.head_gate, DenseHeadGate | SparseHeadGate):
+            y = fused_exclude_self(y, v, _gate_logits(x, weights, spec.head_gate))
+        else:
+            y = fused_exclude_self(y, v, None)
+    else:
+        if context.layer >= spec.layers - spec.xsa_last:
+            y = exclude_self(y, v)
+        if isinstance(spec.head_gate, DenseHeadGate | SparseHeadGate):
+            y = y * torch.sigmoid(_gate_logits(x, weights, spec.head_gate))[..., None]
     y = y.flatten(-2)
     hooks.observe(context.site("attn_proj_in"), y)
     z = F.linear(hooks.rotate("attn_proj_in", y), weights.o)

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fairway.kernels.channel_sum import channel_sum
+from fairway.kernels.fused_junction import mix_norm
 from fairway.kernels.norms import scaled_rms_norm
 from fairway.model.attention import attention_output
 from fairway.model.mlp import mlp_output
@@ -21,9 +22,18 @@ def lerp_skip(
 
 def one_lane(x: Float[Tensor, "B T D"], weights: LayerWeights, context: BlockContext) -> Float[Tensor, "B T D"]:
     """Mix with the embedding, attention, then MLP, each added to the stream."""
+    if context.spec.kernels.junction == "triton":
+        return _fused_lane(x, weights, context)
     x = channel_sum((x, weights.resid_mix[0]), (context.x0, weights.resid_mix[1]))
     x = channel_sum((x, None), (_block_attention(x, weights, context), weights.attn_scale))
     return channel_sum((x, None), (_block_mlp(x, weights, context), weights.mlp_scale))
+
+
+def _fused_lane(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
+    scale = input_scale(context)
+    x, attn_in = mix_norm(x, weights.resid_mix[0], context.x0, weights.resid_mix[1], scale)
+    x, mlp_in = mix_norm(x, None, attention_output(attn_in, weights, context), weights.attn_scale, scale)
+    return channel_sum((x, None), (mlp_output(mlp_in, weights, context), weights.mlp_scale))
 
 
 def two_lanes(
@@ -56,4 +66,9 @@ def _block_mlp(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tenso
 
 
 def _block_input(x: Tensor, context: BlockContext) -> Tensor:
-    return scaled_rms_norm(x, (context.layer + 1) ** -0.5 if context.spec.ln_scale else 1.0)
+    return scaled_rms_norm(x, input_scale(context))
+
+
+def input_scale(context: BlockContext) -> float:
+    """What a layer's normalised inputs are multiplied with."""
+    return (context.layer + 1) ** -0.5 if context.spec.ln_scale else 1.0

@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fairway.kernels.fused_mlp import fused_mlp
 from fairway.kernels.leaky_square import leaky_square
+from fairway.model.hooks import PLAIN
 from fairway.model.weights import BlockContext, LayerWeights
 
 
@@ -15,6 +17,8 @@ def mlp_output(x: Float[Tensor, "*T D"], weights: LayerWeights, context: BlockCo
     if spec.angle_pairs:
         assert weights.angle_weight is not None
         x = turn_pairs(x, F.linear(x, weights.angle_weight))
+    if spec.kernels.mlp == "triton" and hooks is PLAIN:
+        return fused_mlp(x, weights.up, weights.down, spec.negative_slope)
     hooks.observe(context.site("mlp_in"), x)
     h = leaky_square(F.linear(hooks.rotate("mlp_in", x), weights.up), spec.negative_slope)
     if spec.star_relu:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fairway.kernels.attention import Attention, Pieces
 from fairway.kernels.varlen_attention import Packing
 from fairway.model.hooks import Hooks, Site
 from fairway.model.rotary import Rotary
@@ -58,10 +59,12 @@ class BlockContext(NamedTuple):
     spec: ModelSpec
     x0: Float[Tensor, "B T D"]
     rotary: Rotary
-    packing: Packing | None
+    packing: Packing | Pieces | None
     hooks: Hooks
     slot: int = 0
     layer: int = 0
+    attend: Attention | None = None
+    """What attends; None stands for SDPA."""
     added_values: dict[int, Tensor] | None = None
     """What a value embedding adds to the values of each of its layers, (B, T, Dkv)."""
     first_values: list[Tensor] | None = None

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fairway.kernels.polar import POLAR_EXPRESS, POLAR_QUINTIC, orthogonalize
+from fairway.kernels.symmetric import orthogonalize_symmetric
 from fairway.spec.optim import MuonSpec
 
 _MUON_ROW_EPS = 1e-7
@@ -55,7 +56,10 @@ class Muon:
                 direction = normalise_rows(direction)
             steps = self._spec.newton_schulz_steps
             polynomials = POLAR_EXPRESS[:steps] if self._spec.polynomial == "express" else (POLAR_QUINTIC,) * steps
-            update = orthogonalize(direction, polynomials)
+            if self._spec.products == "triton":
+                update = orthogonalize_symmetric(direction, polynomials)
+            else:
+                update = orthogonalize(direction, polynomials)
             bank.add_(update, alpha=-rate * shape_factor(bank.shape[-2], bank.shape[-1]))
 
     def reset(self) -> None:

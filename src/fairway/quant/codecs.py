@@ -25,10 +25,13 @@ import zstandard
 from fairway.errors import MalformedError
 from fairway.spec.quant import QuantSpec
 
-StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib", "classes"]
+StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip"]
 
-STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib", "classes")
-"""Names that an artifact may hold; the last two are not of this file."""
+STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip")
+"""Names that an artifact may hold; the last three are not of this file."""
+
+LONG_STREAM_BYTES = 1 << 20
+"""Streams beyond this are not tried by brotli, unless the recipe names it."""
 
 _RANGE_MANTISSA_BITS = (1, 2, 3, 4, 6, 8, 12, 20)
 _RANGE_STORED, _RANGE_CODED = 0, 1
@@ -42,8 +45,9 @@ _CodecCounts = np.ndarray[Any, np.dtype[np.int64]]
 def compress(quant: QuantSpec, raw: bytes, *, value_bytes: int) -> tuple[StoredCodec, bytes]:
     """The codec that was used and its payload; equal input gives equal output.
 
-    ``value_bytes`` is 1 for symbols and 2 for halves; ``smallest`` tries the range coder and brotli. (In the
-    three artifacts of the pocket record zstd and lzma saved 2 bytes together, and each is code that a submission carries.)
+    ``value_bytes`` is 1 for symbols and 2 for halves. ``smallest`` tries the range coder, and brotli on short
+    streams: on long ones it takes a second a megabyte and loses a percent. (In the three artifacts of the pocket
+    record zstd and lzma saved 2 bytes together, and each is code that a submission carries.)
     """
     assert len(raw) % value_bytes == 0, (len(raw), value_bytes)
     planes = b"".join(_codec_planes(raw, value_bytes))
@@ -53,12 +57,11 @@ def compress(quant: QuantSpec, raw: bytes, *, value_bytes: int) -> tuple[StoredC
         return "lzma", _lzma_encoded(planes)
     if quant.codec == "range":
         return "range", range_encoded(raw, value_bytes)
-    brotli_payload = brotli_encoded(raw, value_bytes)
     if quant.codec == "smallest":
         range_payload = range_encoded(raw, value_bytes)
-        if len(range_payload) <= len(brotli_payload):
+        if len(raw) > LONG_STREAM_BYTES or len(range_payload) <= len(brotli_encoded(raw, value_bytes)):
             return "range", range_payload
-    return "brotli", brotli_payload
+    return "brotli", brotli_encoded(raw, value_bytes)
 
 
 def decompress(quant: QuantSpec, codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes: int) -> bytes:

@@ -15,11 +15,12 @@ import torch
 from fairway.model.banks import unbank
 from fairway.model.parameters import neutral_parameters
 from fairway.quant.artifact import Artifact, StoredStream, write_artifact
+from fairway.quant.gates import GATE_BITS, GATE_END
 from fairway.quant.grid import largest_symbol
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, raw_sizes
 from fairway.quant.plan import Treatment, plan
 from fairway.quant.triangle import triangle_names
-from fairway.spec.quant import Grid, Lqer, QuantileGrid, Triangles
+from fairway.spec.quant import Grid, Lqer, QuantileGrid, RoundedGates, Triangles
 from fairway.spec.recipe import Recipe
 from fairway.spec.roles import Role
 
@@ -27,8 +28,8 @@ from fairway.spec.roles import Role
 # (1.16 and 1.33 on a pocket run of 55 steps), Gaussian ones more.
 _FORECAST_STEP_BYTES = 1.3
 _FORECAST_KEPT_BYTES = 1.5
-# of the entries of a Gaussian factor on LQER's grids of two and of four bits
-_FORECAST_FACTOR_BITS = {3: 0.9, 5: 3.2}
+# of the entries of a Gaussian factor on LQER's grids of two and of four bits, and of a gate's row of twelve or more
+_FORECAST_FACTOR_BITS = {3: 0.9, 5: 3.2, GATE_BITS: 7.5}
 _FORECAST_TABLE_BYTES = 70
 """Frequencies of one stream of symbols."""
 # a digest that deflates as badly as a real one
@@ -84,6 +85,12 @@ def forecast(recipe: Recipe) -> SizeForecast:
         shapes |= {
             name: (1, shapes[name][0] * (shapes[name][0] + 1) // 2) for name in triangle_names(recipe.quant.triangles)
         }
+    factors: list[StoredTensor] = []
+    if isinstance(recipe.quant.gates, RoundedGates):
+        layers, heads, inputs = shapes.pop("head_gate")
+        factors += [
+            StoredTensor(f"head_gate.{i}{GATE_END}", (heads, inputs), Role.CORRECTION, GATE_BITS) for i in range(layers)
+        ]
     treatments = plan(shapes, recipe.quant)
     by_role: dict[str, float] = {}
     rows = 0
@@ -98,7 +105,8 @@ def forecast(recipe: Recipe) -> SizeForecast:
             )
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
     if isinstance(recipe.quant.correction, Lqer):
-        factors = _forecast_factors(treatments, recipe.quant.correction)
+        factors = [*_forecast_factors(treatments, recipe.quant.correction), *factors]
+    if factors:
         tensors += tuple(factors)
         rows += sum(tensor.shape[0] for tensor in factors)
         by_role[Role.CORRECTION.value] = sum(

@@ -1,11 +1,9 @@
 """Weights to an artifact and back, in order: gates, rotation, rounding, packing; and the other way round."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from fairway.errors import GateError, MalformedError
@@ -13,21 +11,25 @@ from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
 from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
-from fairway.quant.classes import classed, stream_shapes, unclassed
-from fairway.quant.codecs import StoredCodec, brotli_encoded, compress, decompress, range_encoded
+from fairway.quant.classes import class_stream, stream_shapes, unclassed
+from fairway.quant.codecs import compress, decompress
 from fairway.quant.deflate import deflated, inflated
-from fairway.quant.gptq import gptq, relative_error
+from fairway.quant.gates import GATE_BITS, GATE_END, restore_gates, round_gates
+from fairway.quant.gptq import relative_error
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.hessian import check_hessians
 from fairway.quant.lqer import LQER_BITS, Factor, Residual, corrections, product
 from fairway.quant.packing import QuantizedModel, StoredTensor, from_streams, raw_sizes, to_streams, value_bytes
+from fairway.quant.pergroup import group_stream, unpergrouped
 from fairway.quant.plan import input_part, plan
 from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, unbake
+from fairway.quant.rounding import Rounder, round_matrix
+from fairway.quant.sensitivity import BITS_TENSOR, bits_tensor, sensitive_bits, with_bits
 from fairway.quant.triangle import make_symmetric, square, symmetric_energy, triangle, triangle_names
 from fairway.runtime.events import EventLog
 from fairway.runtime.seeding import generator
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.quant import Gptq, Grid, Lqer, QuantileGrid, QuantSpec, Triangles
+from fairway.spec.quant import Gptq, GradientBits, Lqer, QuantSpec, RoundedGates, Triangles
 from fairway.spec.roles import Role
 
 ROTATION_LIMIT = 1e-3
@@ -36,32 +38,19 @@ GPTQ_LIMIT = 1.001
 """GPTQ's output error over that of rounding to nearest: 1, and room for float32 sums."""
 
 _PIPELINE_PROBE_TOKENS = 64
-_PIPELINE_NO_ERROR = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class Rounded:
-    """One matrix on its grid, and the shares of its output's energy that two ways of rounding lose."""
-
-    symbols: Tensor
-    steps: Tensor
-    error_nearest: float
-    error_gptq: float | None
-    """None where the recipe rounds to nearest."""
-
-    @property
-    def gptq_over_nearest(self) -> float:
-        """At most 1 where GPTQ does its work."""
-        if self.error_gptq is None:
-            return 1.0
-        return (self.error_gptq + _PIPELINE_NO_ERROR) / (self.error_nearest + _PIPELINE_NO_ERROR)
 
 
 @torch.no_grad()
 def rotate_gptq(
-    model: Gpt, hessians: Mapping[str, Tensor], quant: QuantSpec, events: EventLog | None = None
+    model: Gpt,
+    hessians: Mapping[str, Tensor],
+    quant: QuantSpec,
+    events: EventLog | None = None,
+    rounds: Rounder | None = None,
 ) -> QuantizedModel:
     """Every tensor of the model rounded as the plan says, on the CPU; the arguments stay as they are.
+
+    Matrices are rounded one after the other, or all by ``rounds``, such as ``round_in_batches`` of some ranks.
 
     Matrices are rotated first, where the recipe says so, and their Hessians with them. ``GateError`` if a Hessian
     is no Hessian, a weight is not finite, rotation changes what the float model computes, or GPTQ does worse than
@@ -81,20 +70,30 @@ def rotate_gptq(
         _pipeline_gate(events, "rotation_logit_change", rotation_deviation(model.spec, state, turns), ROTATION_LIMIT)
 
     quantized = QuantizedModel({}, {}, {})
+    if isinstance(quant.mixing, GradientBits):
+        treatments = sensitive_bits(treatments, quant.mixing, hessians)
+        quantized.kept[BITS_TENSOR] = bits_tensor(treatments)
     ratios = {"none": 0.0}
     if isinstance(quant.correction, Lqer):
         residuals: dict[str, Residual] = {}
+    if rounds is not None:
+        found = rounds(treatments, state, hessians, turns, quant)
     for treatment in treatments:
         name, grid = treatment.name, treatment.grid
         if grid is None:
             quantized.kept[name] = _pipeline_kept(name, state[name])
             continue
         w_OI, h_II = state[name].float(), hessians[name].cpu().float()
-        plain = rounded = round_matrix(name, w_OI, h_II, grid, quant)
         turn_II = turns.get(input_part(name) or "")
-        if turn_II is not None:
-            w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
-            rounded = round_matrix(name, w_OI, h_II, grid, quant)
+        if rounds is None:
+            plain = rounded = round_matrix(name, w_OI, h_II, grid, quant)
+            if turn_II is not None:
+                w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
+                rounded = round_matrix(name, w_OI, h_II, grid, quant)
+        else:
+            plain, rounded = found[name]
+            if isinstance(quant.correction, Lqer) and turn_II is not None:
+                w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
         if isinstance(quant.correction, Lqer):
             residuals[name] = Residual(w_OI, decode(rounded.symbols, rounded.steps), h_II)
         quantized.symbols[name], quantized.steps[name] = rounded.symbols, rounded.steps
@@ -111,12 +110,15 @@ def rotate_gptq(
                 error_nearest_unrotated=plain.error_nearest,
                 error_gptq_unrotated=plain.error_gptq,
             )
+    if isinstance(quant.gates, RoundedGates):
+        round_gates(state, quantized)
     if isinstance(quant.triangles, Triangles):
         for name, w_DD in squares.items():
-            rounded = _pipeline_rounded_square(name, w_DD, hessians[name].cpu().float(), quant)
-            quantized.symbols[name], quantized.steps[name] = rounded.symbols, rounded.steps
+            symbols, steps = _pipeline_rounded_square(name, w_DD, quant)
+            quantized.symbols[name], quantized.steps[name] = symbols, steps
             if events is not None:
-                events.emit("triangle", name=name, count=rounded.symbols.numel(), error_nearest=rounded.error_nearest)
+                error = relative_error(w_DD, square(decode(symbols, steps)), hessians[name].cpu().float())
+                events.emit("triangle", name=name, count=symbols.numel(), error_nearest=error)
     if isinstance(quant.correction, Lqer):
         for name, factor in corrections(residuals, quant.correction, events).items():
             quantized.symbols[name], quantized.steps[name] = factor.symbols, factor.steps
@@ -124,24 +126,6 @@ def rotate_gptq(
         worst = max(ratios, key=lambda name: ratios[name])
         _pipeline_gate(events, "gptq_over_nearest", ratios[worst], GPTQ_LIMIT, worst)
     return quantized
-
-
-def round_matrix(
-    name: str, w_OI: Float[Tensor, "O I"], h_II: Float[Tensor, "I I"], grid: Grid | QuantileGrid, quant: QuantSpec
-) -> Rounded:
-    """A matrix on its grid by the recipe's rounding; ``name`` is for error messages."""
-    step_O = row_steps(w_OI, grid)
-    if not bool(step_O.isfinite().all()):
-        raise GateError(f"tensor {name} has a row whose step is beyond half precision (65504)")
-    symbols = encode(w_OI, step_O, grid.bits)
-    error_nearest = relative_error(w_OI, decode(symbols, step_O), h_II)
-    if not isinstance(quant.rounding, Gptq):
-        return Rounded(symbols, step_O, error_nearest, None)
-    try:
-        symbols = gptq(w_OI, h_II, step_O, grid.bits, quant.rounding)
-    except GateError as error:
-        raise GateError(f"tensor {name}: {error}") from error
-    return Rounded(symbols, step_O, error_nearest, relative_error(w_OI, decode(symbols, step_O), h_II))
 
 
 def _pipeline_squares(state: dict[str, Tensor], triangles: Triangles, events: EventLog | None) -> dict[str, Tensor]:
@@ -157,14 +141,13 @@ def _pipeline_squares(state: dict[str, Tensor], triangles: Triangles, events: Ev
     return {} if triangles.whole else {name: state.pop(name) for name in names}
 
 
-def _pipeline_rounded_square(name: str, w_DD: Tensor, h_DD: Tensor, quant: QuantSpec) -> Rounded:
+def _pipeline_rounded_square(name: str, w_DD: Tensor, quant: QuantSpec) -> tuple[Tensor, Tensor]:
     """The triangle of a symmetric matrix on the grid of Q and O."""
     row_1N = triangle(w_DD)
     step = row_steps(row_1N, quant.attention)
     if not bool(step.isfinite().all()):
         raise GateError(f"tensor {name} has a step that is beyond half precision (65504)")
-    symbols = encode(row_1N, step, quant.attention.bits)
-    return Rounded(symbols, step, relative_error(w_DD, square(decode(symbols, step)), h_DD), None)
+    return encode(row_1N, step, quant.attention.bits), step
 
 
 def rotation_deviation(spec: ModelSpec, state: Mapping[str, Tensor], turns: Mapping[str, Tensor]) -> float:
@@ -209,11 +192,15 @@ def pack(
 ) -> bytes:
     """The artifact's bytes; equal arguments give equal bytes. ``extra`` (JSON) goes into the header as it is."""
     named = {**quantized.symbols, **quantized.kept}
-    if isinstance(quant.correction, Lqer):
+    if isinstance(quant.correction, Lqer) or isinstance(quant.gates, RoundedGates):
         factors, named = _pipeline_factors(named)
+    if isinstance(quant.mixing, GradientBits):
+        bits = named.pop(BITS_TENSOR).tolist()
     treatments = plan({name: tensor.shape for name, tensor in named.items()}, quant)
+    if isinstance(quant.mixing, GradientBits):
+        treatments = with_bits(treatments, bits)
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
-    if isinstance(quant.correction, Lqer):
+    if isinstance(quant.correction, Lqer) or isinstance(quant.gates, RoundedGates):
         tensors += factors
     streams = []
     for stream, raw in to_streams(tensors, quantized).items():
@@ -221,29 +208,20 @@ def pack(
             streams.append(StoredStream(stream, "zlib", deflated(raw, value_bytes(stream)), len(raw)))
             continue
         if quant.codec == "classes":
-            streams.append(_pipeline_classed(tensors, stream, raw))
+            streams.append(class_stream(tensors, stream, raw))
+            continue
+        if quant.codec == "pergroup" or quant.codec == "pergroup_or_range":
+            streams.append(group_stream(quant, tensors, stream, raw))
             continue
         codec, payload = compress(quant, raw, value_bytes=value_bytes(stream))
         streams.append(StoredStream(stream, codec, payload, len(raw)))
     return write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
 
 
-def _pipeline_classed(tensors: Sequence[StoredTensor], stream: str, raw: bytes) -> StoredStream:
-    """A stream by the range coder with classes of lines or without them, or by brotli, whichever is smallest."""
-    size = value_bytes(stream)
-    tried: list[tuple[StoredCodec, bytes]] = [
-        ("range", range_encoded(raw, size)),
-        ("brotli", brotli_encoded(raw, size)),
-    ]
-    if size == 1:
-        tried.append(("classes", classed(raw, stream_shapes(tensors, stream))))
-    codec, payload = min(tried, key=lambda attempt: len(attempt[1]))
-    return StoredStream(stream, codec, payload, len(raw))
-
-
 def _pipeline_factors(named: Mapping[str, Tensor]) -> tuple[tuple[StoredTensor, ...], dict[str, Tensor]]:
-    """Factors of corrections as they are stored, and the tensors of the model."""
-    bits = {name: bits for name in named for end, bits in LQER_BITS.items() if name.endswith(end)}
+    """Factors of corrections and rows of gates as they are stored, and the tensors of the model."""
+    ends = {**LQER_BITS, GATE_END: GATE_BITS}
+    bits = {name: bits for name in named for end, bits in ends.items() if name.endswith(end)}
     stored = [StoredTensor(name, tuple(named[name].shape), Role.CORRECTION, bits[name]) for name in bits]
     return tuple(stored), {name: tensor for name, tensor in named.items() if name not in bits}
 
@@ -257,6 +235,9 @@ def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
             continue
         if quant.codec == "classes" and s.codec == "classes":
             streams[s.name] = unclassed(quant, s.payload, stream_shapes(artifact.tensors, s.name))
+            continue
+        if (quant.codec == "pergroup" or quant.codec == "pergroup_or_range") and s.codec == "lrzip":
+            streams[s.name] = unpergrouped(quant, s.payload, stream_shapes(artifact.tensors, s.name))
             continue
         streams[s.name] = decompress(quant, s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
     assert streams.keys() == raw_sizes(artifact.tensors).keys()
@@ -288,11 +269,16 @@ def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[st
     quantized = restore_quantized(artifact, quant)
     turns = rotations({t.name: t.shape for t in artifact.tensors}, artifact.rotation) if fold else {}
     state = {}
+    if isinstance(quant.gates, RoundedGates):
+        gates: list[Tensor] = []
     for tensor in artifact.tensors:
         if tensor.is_kept:
             state[tensor.name] = quantized.kept[tensor.name].float()
             continue
         w_OI = decode(quantized.symbols[tensor.name], quantized.steps[tensor.name])
+        if isinstance(quant.gates, RoundedGates) and tensor.name.endswith(GATE_END):
+            gates.append(w_OI)
+            continue
         if isinstance(quant.correction, Lqer):
             if tensor.role is Role.CORRECTION:
                 continue
@@ -300,6 +286,8 @@ def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[st
                 w_OI += _pipeline_correction(quantized, tensor)
         turn_II = turns.get(input_part(tensor.name) or "")
         state[tensor.name] = w_OI if turn_II is None else unbake(w_OI, turn_II)
+    if isinstance(quant.gates, RoundedGates):
+        restore_gates(state, gates)
     if isinstance(quant.triangles, Triangles) and not quant.triangles.whole:
         for name in triangle_names(quant.triangles):
             if name not in state or len(state[name]) != 1:

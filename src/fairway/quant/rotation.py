@@ -2,18 +2,26 @@
 
 For orthogonal R, (x R)(W R)^T = x W^T: the rotated model computes the same, but the columns of W R are sums of
 all columns of W and so have no outliers. Weights are baked (W R) before they are rounded. Two routes lead back:
-``unbake`` folds R^T into the rounded weights at load and costs nothing afterwards; ``online_hooks`` rotates the
-activations instead and is the slow twin that the first is tested against. The embedding is not rotated.
+``unbake`` folds R^T into the rounded weights at load and costs nothing afterwards; ``online_hooks`` and ``OnlineGpt``
+rotate the activations instead, as the record does, and are the slow twin that the first is tested against. The
+embedding is not rotated.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from fairway.errors import MalformedError
 from fairway.kernels.hadamard import hadamard_rotation
-from fairway.model.hooks import Hooks
+from fairway.model.banks import bank
+from fairway.model.gpt import Gpt
+from fairway.model.hooks import PLAIN, Hooks
 from fairway.quant.plan import input_part
+from fairway.spec.model import ModelSpec
 from fairway.spec.quant import Hadamard, NoRotation
 
 
@@ -52,3 +60,42 @@ def online_hooks(turns: Mapping[str, Float[Tensor, "I I"]]) -> Hooks:
         return x if r_II is None else x @ r_II.to(x)
 
     return Hooks(rotate=rotate)
+
+
+class OnlineGpt(Gpt):
+    """A model with baked weights that rotates what its linears read; adapters see what was there before."""
+
+    def __init__(self, spec: ModelSpec, turns: Mapping[str, Float[Tensor, "I I"]], dtype: torch.dtype) -> None:
+        super().__init__(spec, dtype=dtype)
+        self._parts = tuple(turns)
+        for part, r_II in turns.items():
+            self.register_buffer(f"{part}_turn", r_II.to(dtype), persistent=False)
+
+    def hidden(
+        self,
+        tokens_BT: Int[Tensor, "B T"],
+        *,
+        looped: bool,
+        cu_seqlens: Int[Tensor, " C"] | None = None,
+        max_len: int | None = None,
+        hooks: Hooks = PLAIN,
+    ) -> Float[Tensor, "B T D"]:
+        """Final-normed hidden states; ``hooks`` as for any model, but for rotation, which is this model's own."""
+        turns = {part: self.get_buffer(f"{part}_turn") for part in self._parts}
+        turned = replace(hooks, rotate=online_hooks(turns).rotate)
+        return super().hidden(tokens_BT, looped=looped, cu_seqlens=cu_seqlens, max_len=max_len, hooks=turned)
+
+
+def online_model(
+    spec: ModelSpec, baked: Mapping[str, Tensor], rotation: Mapping[str, Any] | None, dtype: torch.dtype
+) -> OnlineGpt:
+    """The model of baked weights by names outside banks, as an artifact and its header's rotation give them.
+
+    ``ArtifactError`` if they are not rotated.
+    """
+    if rotation is None:
+        raise MalformedError("artifact must have rotated weights, as the recipe says")
+    shapes = {name: w.shape for name, w in baked.items()}
+    model = OnlineGpt(spec, rotations(shapes, Hadamard(seed=rotation["seed"])), dtype)
+    model.load_state_dict(bank(baked, spec))
+    return model

@@ -6,5 +6,6 @@
 - ``explain``: show and diff as text.
 - ``catalogue``: every recipe with its size, and whether it has run.
 - ``aliases``: a published command to a recipe.
+- ``reduce``: the same recipe at a size that a CPU trains in seconds.
 - ``schema``: the JSON schema of ``recipe.json``.
 """

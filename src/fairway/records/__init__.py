@@ -18,4 +18,5 @@
 - ``attest``: where a record comes from, as statements that others' tools read.
 - ``checkout``: the folder into a clone of the challenge repository, and the proof that it is all that changes.
 - ``pull_request``: the text of the pull request, from the judged folder.
+- ``smoke``: a recipe's whole pipeline in small, from bundle to verdict.
 """

@@ -47,6 +47,8 @@ def _summary(facts: Facts, verdict: Verdict) -> Iterator[str]:
     deviation = claim.get("val_bpb_std")
     spread = "" if deviation is None else f", standard deviation {deviation:.5f}"
     yield f"# {facts.folder}: {claim['val_bpb']:.5f} bits per byte"
+    if claim.get("invalid"):
+        yield f"**Not a record, and not a valid score: {claim['invalid']}.**"
     yield f"{claim['blurb']}"
     yield (
         f"Track `{facts.track.name}` ({facts.track.title}). Mean val_bpb {claim['val_bpb']:.5f} over"

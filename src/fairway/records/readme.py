@@ -10,14 +10,29 @@ from fairway.records.facts import RunFacts, SeedFacts
 from fairway.records.figures import FIGURE_CAPTIONS
 from fairway.records.layout import CODE, FIGURES, SOURCE, STAGES, figure_name
 from fairway.records.statistics import Spread
-from fairway.records.submission import Byline, hardware, sizes, spread_of, torch_versions
+from fairway.records.submission import Byline, hardware, invalidity, sizes, spread_of, torch_versions
 from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
 from fairway.spec.quant import Gptq, Hadamard, QuantSpec
-from fairway.spec.score import ChunkSgd, DocumentLora, Flat, PhasedSgd, ScoreSpec, Sliding
+from fairway.spec.score import (
+    AheadPasses,
+    ChunkPasses,
+    ChunkSgd,
+    DocumentLora,
+    Flat,
+    Pass,
+    PhasedSgd,
+    ScoreSpec,
+    Sliding,
+)
 from fairway.spec.train import LateReplay
 
 _NAMED_BY_FILES = ("name", "lineage")
+_WEIGHTS = {
+    "all": "all weights",
+    "late": "the last blocks, the embedding and all scales",
+    "controls": "scales, gains and mixes",
+}
 
 _FILES = (
     ("submission.json", "the claim, in the fields of the published folders"),
@@ -42,8 +57,7 @@ def readme(run: RunFacts, byline: Byline, track: Mapping[str, Any], *, date: str
     """Markdown with results, changes, compliance, reproduction and figures of a run."""
     limits = compliance(run, track)
     blocks = [
-        f"# {byline.name}",
-        byline.blurb,
+        *_title(run, byline),
         _headline(run, byline, track, date),
         f"{_what(run)} {_how_scored(run)}",
         "## Results",
@@ -62,6 +76,14 @@ def readme(run: RunFacts, byline: Byline, track: Mapping[str, Any], *, date: str
         markdown_table(["file", "what it is"], [[f"`{name}`", what] for name, what in _FILES]),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _title(run: RunFacts, byline: Byline) -> Iterator[str]:
+    invalid = invalidity(run.recipe)
+    yield f"# {byline.name}" if invalid is None else f"# INVALID: {byline.name}"
+    if invalid is not None:
+        yield f"**This is no record and its score is not valid: {invalid}.** It is kept to show what such numbers are."
+    yield byline.blurb
 
 
 def _headline(run: RunFacts, byline: Byline, track: Mapping[str, Any], date: str) -> str:
@@ -141,7 +163,8 @@ def _how_scored(run: RunFacts) -> str:
 def _corpus(data: DataSpec) -> str:
     if isinstance(data.corpus, HubCorpus):
         return f"FineWeb (`{data.corpus.variant}`)"
-    return "the embedded English corpus" if isinstance(data.corpus, EmbeddedCorpus) else "a corpus of the author"
+    text = "the embedded English corpus" if isinstance(data.corpus, EmbeddedCorpus) else "a corpus of the author"
+    return f"{text}, its capitals rewritten as operators (CaseOps)," if data.transform == "caseops" else text
 
 
 def _method(score: ScoreSpec) -> str:
@@ -159,9 +182,24 @@ def _method(score: ScoreSpec) -> str:
             )
         case ChunkSgd() as chunks:
             return (
-                f"in windows of {score.context:,} tokens that advance by {chunks.stride:,}; all weights learn by SGD from"
-                f" every {chunks.chunk_tokens:,} tokens once scored, {chunks.epochs} times"
+                f"in windows of {score.context:,} tokens that advance by {chunks.stride:,}; all weights learn by SGD"
+                f" from every {chunks.chunk_tokens:,} tokens once scored, {chunks.epochs} times"
             )
+        case ChunkPasses() as passes:
+            return (
+                f"in windows of {score.context:,} tokens that advance by {passes.stride:,}; after every"
+                f" {passes.chunk_tokens:,} tokens once scored, {_passes(passes)} over them"
+            )
+        case AheadPasses() as ahead:
+            return (
+                f"in windows of {score.context:,} tokens that advance by {ahead.stride:,}, after {_passes(ahead)}"
+                " over the same text: invalid"
+            )
+
+
+def _passes(method: ChunkPasses | AheadPasses) -> str:
+    found = [method.first, method.then] if isinstance(method.then, Pass) else [method.first]
+    return " and ".join(f"{each.epochs} epochs of {each.optimizer} on {_WEIGHTS[each.weights]}" for each in found)
 
 
 def _lora(lora: DocumentLora) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 from fairway.records.facts import Environment, RunFacts, SeedFacts
 from fairway.records.statistics import Spread, spread
+from fairway.spec.recipe import Recipe
+from fairway.spec.score import AheadPasses
 from fairway.verify.sizes import Readings, readings
 
 # Enough to tell apart what float32 losses can tell apart; the published logs carry eight decimals.
@@ -28,13 +30,15 @@ class Byline:
 
 def submission(run: RunFacts, byline: Byline, *, track: str, date: str) -> dict[str, Any]:
     """Means and sample standard deviations over the seeds, largest sizes, and each seed by itself."""
+    invalid = invalidity(run.recipe)
     final_bpb, final_loss = spread_of(run, lambda seed: seed.final.bpb), spread_of(run, lambda s: s.final.loss_nats)
     largest = max(seed.artifact_bytes for seed in run.seeds)
     return {
         "author": byline.author,
         "github_id": byline.github_id,
-        "name": byline.name,
+        "name": byline.name if invalid is None else f"INVALID: {byline.name}",
         "blurb": byline.blurb,
+        **({} if invalid is None else {"invalid": invalid}),
         "date": date,
         "track": track,
         "val_bpb": _score(final_bpb.mean),
@@ -59,6 +63,13 @@ def submission(run: RunFacts, byline: Byline, *, track: str, date: str) -> dict[
             "sources": list(run.recipe.lineage.sources),
         },
     }
+
+
+def invalidity(recipe: Recipe) -> str | None:
+    """Why what the recipe comes to is no score, or None: its name, README and claim all repeat it."""
+    if isinstance(recipe.score.method, AheadPasses):
+        return "its weights learn from the validation text before that text is scored (rulings in #402 and #677)"
+    return None
 
 
 def sizes(run: RunFacts, seed: SeedFacts) -> Readings:

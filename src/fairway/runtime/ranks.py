@@ -64,6 +64,11 @@ class Ranks:
         while (number := store.add(f"fairway/{what}", 1) - 1) < count:
             yield number
 
+    def close_claims(self, what: str, count: int) -> None:
+        """No rank is given a number under ``what`` any more: a count of ``count`` is added to the counter."""
+        if self.world > 1:
+            dist.distributed_c10d._get_default_store().add(f"fairway/{what}", count)
+
     def _average(self, flat: Tensor) -> None:
         dist.all_reduce(flat)
         flat.div_(self.world)  # gloo has no average of its own

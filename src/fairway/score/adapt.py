@@ -19,7 +19,7 @@ from fairway.kernels.softcap_ce import softcap, softcap_ce
 from fairway.model.adapters import LoraBank
 from fairway.model.gpt import Gpt
 from fairway.runtime.seeding import generator
-from fairway.score.referee import LearnStep, PlanStep, ScoreStep
+from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 from fairway.score.windows import Extent, Span, document_chunks, document_extents, length_batches
 from fairway.spec.score import DocumentLora
 
@@ -102,6 +102,10 @@ class LoraEvaluator:
         gradients = torch.autograd.grad(losses.sum() / targets_BC.shape[1], parameters)
         self._optimizer.step(parameters, gradients)
 
+    def forget(self) -> None:
+        """The next batch begins with adapters of its own draw, whatever the recipe keeps (after a pause, #1855)."""
+        self._whole = None
+
     def _begin_batch(self, number: int, documents: int) -> None:
         spec, device = self._spec, self._model.get_parameter("embedding").device
         self._bank = self._optimizer = None  # lets go of the last batch's memory first
@@ -178,17 +182,23 @@ class LoraAdamW:
 
     @torch.no_grad()
     def step(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Move each parameter, in place."""
+        """Move each parameter, in place; a GPU gets a launch or two for all of them where it got seven for each."""
         spec = self._spec
         self._steps += 1
         unbiased_first = 1.0 - spec.beta1**self._steps
         unbiased_second = math.sqrt(1.0 - spec.beta2**self._steps)
-        for i, (parameter, gradient, rate) in enumerate(zip(parameters, gradients, self._rates, strict=True)):
-            if spec.optimizer == "adam":
-                gradient = gradient.add(parameter, alpha=spec.weight_decay)
-            second = self._second[i].mul_(spec.beta2).addcmul_(gradient, gradient, value=1.0 - spec.beta2)
-            first = gradient if self._first is None else self._first[i].lerp_(gradient, 1.0 - spec.beta1)
-            scale = second.sqrt().div_(unbiased_second).add_(spec.eps)
-            if spec.optimizer == "adamw":
-                parameter.mul_(1.0 - rate * spec.weight_decay)
-            parameter.addcdiv_(first, scale, value=-rate / unbiased_first)
+        moved, slopes, second = list(parameters), list(gradients), self._second
+        if spec.optimizer == "adam":
+            slopes = list(torch._foreach_add(slopes, moved, alpha=spec.weight_decay))
+        torch._foreach_mul_(second, spec.beta2)
+        torch._foreach_addcmul_(second, slopes, slopes, value=1.0 - spec.beta2)
+        first = slopes
+        if self._first is not None:
+            torch._foreach_lerp_(self._first, slopes, 1.0 - spec.beta1)
+            first = self._first
+        scales = torch._foreach_sqrt(second)
+        torch._foreach_div_(scales, unbiased_second)
+        torch._foreach_add_(scales, spec.eps)
+        if spec.optimizer == "adamw":
+            torch._foreach_mul_(moved, [1.0 - rate * spec.weight_decay for rate in self._rates])
+        torch._foreach_addcdiv_(moved, first, scales, [-rate / unbiased_first for rate in self._rates])

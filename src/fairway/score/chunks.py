@@ -15,9 +15,9 @@ from torch import Tensor
 
 from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
-from fairway.score.referee import LearnStep, PlanStep, ScoreStep
 from fairway.score.sgd import BaseSgd, cosine_rate
 from fairway.score.sliding import SlidingEvaluator
+from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 from fairway.score.windows import grouped, sliding_windows
 from fairway.spec.score import ChunkSgd, ScoreSpec
 

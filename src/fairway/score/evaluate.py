@@ -2,10 +2,11 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
@@ -16,19 +17,28 @@ from fairway.model.hooks import PLAIN, Hooks
 from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks
 from fairway.score.adapt import LoraEvaluator
-from fairway.score.bpb import Tally
+from fairway.score.budget import PROGRESS_EVENTS, Watch
 from fairway.score.chunks import ChunkEvaluator, HashTable
 from fairway.score.flat import FlatEvaluator
+from fairway.score.invalid import AheadReferee
 from fairway.score.ledger import Ledger
+from fairway.score.passes import AheadEvaluator, ChunkPassEvaluator, PassSgd, passes_of
 from fairway.score.phases import PhasedEvaluator
 from fairway.score.referee import Evaluator, Referee
 from fairway.score.sgd import BaseSgd
 from fairway.score.shared import SharedReferee, SharedSgd
 from fairway.score.sliding import SlidingEvaluator
-from fairway.spec.score import ChunkSgd, DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
-
-PROGRESS_EVENTS = 50
-"""At most so many ``scored`` events an evaluation."""
+from fairway.spec.score import (
+    AheadPasses,
+    ChunkPasses,
+    ChunkSgd,
+    DocumentLora,
+    Flat,
+    Method,
+    PhasedSgd,
+    ScoreSpec,
+    Sliding,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,27 @@ def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, l
                 sgd = base_sgd(own, spec, method, ranks, looped=looped, more=[table.rows_HD], hooks=table.hooks)
                 return ChunkEvaluator(own, method, spec, sgd, looped=looped, hooks=table.hooks)
             return ChunkEvaluator(own, method, spec, base_sgd(own, spec, method, ranks, looped=looped), looped=looped)
+        case ChunkPasses():
+            return ChunkPassEvaluator(
+                own, method, spec, pass_sgds(own, spec, method, ranks, looped=looped), looped=looped
+            )
+        case AheadPasses():
+            sgds = pass_sgds(own, spec, method, ranks, looped=looped)
+            return AheadEvaluator(own, method, spec, sgds, looped=looped, seed=seed)
+
+
+def pass_sgds(
+    model: Gpt, spec: ScoreSpec, method: ChunkPasses | AheadPasses, ranks: Ranks, *, looped: bool
+) -> list[PassSgd]:
+    """The optimizer of each pass."""
+    settings: dict[str, Any] = {"grad_clip": method.grad_clip, "batch_tokens": spec.batch_tokens, "looped": looped}
+    return [PassSgd(ranks, model, each, **settings) for each in passes_of(method)]
+
+
+def _carries_on(method: Method) -> bool:
+    """Whether a batch of documents begins with what another one ended with."""
+    lora = method.lora if isinstance(method, PhasedSgd) else method
+    return isinstance(lora, DocumentLora) and lora.keep_a
 
 
 def base_sgd(
@@ -107,31 +138,29 @@ def evaluate(
     name: str,
     artifact_sha256: str,
     ranks: Ranks,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Score:
     """Score a stream of documents with ``method``; events ``scored`` on the way and ``score`` at the end.
 
     ``bytes_N`` are the bytes of text each position stands for as a target; ``seed`` draws the adapters. The model
     is not changed. Where the recipe lets ranks share the work each of ``ranks`` calls this, else one of them.
-    ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair.
+    ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair, ``GateError`` when
+    the budget's seconds are used up on any rank: all of them then end, and there is no score.
     """
-    began_s = time.perf_counter()
+    watch = Watch(spec.budget_s, events, world=ranks.world if spec.ranks == "all" else 1, clock=clock)
     device = model.get_parameter("embedding").device
     stream = tokens_N.to(device), bytes_N, document_lengths(tokens_N)
-    due = 1
-
-    def report(tally: Tally) -> None:
-        nonlocal due
-        if tally.tokens * PROGRESS_EVENTS >= due * referee.targets and tally.size_bytes:
-            due = tally.tokens * PROGRESS_EVENTS // referee.targets + 1
-            events.emit("scored", targets=tally.tokens, of=referee.targets, bpb=tally.bpb)
-
-    if spec.ranks == "all":
+    referee: Referee
+    if isinstance(method, AheadPasses):
+        events.emit("invalid", why="learns from targets before they are scored")
+        referee = AheadReferee(*stream, ranks=ranks, name=name)
+    elif spec.ranks == "all":
 
         def claimed(batch: int, of: int) -> None:
             if batch * PROGRESS_EVENTS % of < PROGRESS_EVENTS:
                 events.emit("claimed", batch=batch, of=of)
 
-        referee: Referee = SharedReferee(*stream, ranks=ranks, name=name, claimed=claimed)
+        referee = SharedReferee(*stream, ranks=ranks, name=name, claimed=claimed, dealt=_carries_on(method))
     else:
         referee = Referee(*stream)
     with Ledger(ledger_path) as ledger:
@@ -146,7 +175,7 @@ def evaluate(
                 "seed": seed,
             },
             artifact_sha256=artifact_sha256,
-            scored=report,
+            watch=watch,
         )
     score = Score(
         name=name,
@@ -155,7 +184,7 @@ def evaluate(
         bpb=tally.bpb,
         tokens=tally.tokens,
         bytes=tally.size_bytes,
-        seconds=time.perf_counter() - began_s,
+        seconds=watch.seconds,
         ledger_head=ledger.head,
     )
     events.emit(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fairway.kernels.softcap_ce import softcap
 from fairway.model.gpt import Gpt
-from fairway.score.referee import LearnStep, ScoreStep
+from fairway.score.steps import LearnStep, ScoreStep
 from fairway.score.windows import document_extents, document_rows, grouped
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from fairway.errors import RecipeError
 from fairway.model.gpt import Gpt
 from fairway.score.adapt import LoraEvaluator
-from fairway.score.referee import LearnStep, PlanStep, ScoreStep
 from fairway.score.sgd import BaseSgd, cosine_rate
+from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 from fairway.score.windows import Extent, document_extents, length_batches
 from fairway.spec.score import PhasedSgd
 
@@ -98,3 +98,5 @@ class PhasedEvaluator:
         self._sgd.step(cosine_rate(step.step, step.steps), inputs, targets)
         if step.step + 1 >= step.steps - 1:
             self._sgd.rest()
+            if self._spec.lora.keep_a:
+                self._lora.forget()

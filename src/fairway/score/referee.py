@@ -12,9 +12,8 @@ tests of the model and for the probes.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -23,36 +22,10 @@ from torch.nn import functional
 
 from fairway.errors import DataError, RefereeError
 from fairway.score.bpb import Tally
+from fairway.score.budget import Watch
 from fairway.score.ledger import Ledger, losses_sha256, plan_line, tokens_sha256
+from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 from fairway.score.windows import Span, document_extents
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreStep:
-    """Predict and score these spans, in this order, from one state of the method."""
-
-    spans: tuple[Span, ...]
-    chunk: int = 0
-    """Which chunk of its documents this is; 0 begins a new batch of documents."""
-    batch: int = 0
-    """Which batch of documents, counted over the whole plan."""
-    learns: int = 0
-    """The ``LearnStep`` that follows at once learns from the first so many spans; their forward graph is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class LearnStep:
-    """Take one optimizer step on targets ``start..stop-1`` of each span, all of them scored before."""
-
-    what: Literal["lora", "sgd"]
-    spans: tuple[tuple[int, int], ...]
-    step: int = 0
-    """Which step of this pass, from 0."""
-    steps: int = 1
-    """What the pass counts its rate over."""
-
-
-PlanStep = ScoreStep | LearnStep
 
 
 @runtime_checkable
@@ -164,9 +137,9 @@ class Referee:
         *,
         settings: dict[str, Any],
         artifact_sha256: str,
-        scored: Callable[[Tally], None] = lambda tally: None,
+        watch: Watch,
     ) -> Tally:
-        """Drive ``method`` through its plan and write the ledger; ``scored`` is called after each scored step.
+        """Drive ``method`` through its plan and write the ledger; ``watch`` is told of each step, and ends it in time.
 
         ``settings`` describe the method on the ledger. ``RefereeError`` if the plan is unfair, if logits have the wrong
         shape or are not finite, or if the plan turns out to depend on anything but lengths.
@@ -184,29 +157,26 @@ class Referee:
                 "plan_sha256": plan_sha256(steps),
             },
         )
+        watch.begin(steps, self.targets)
         tally = Tally()
-        self._drive(steps, method, ledger, tally, scored)
+        self._drive(steps, method, ledger, tally, watch)
         if tuple(method.plan(self._lengths)) != steps:
             raise RefereeError("plan: a second call for the same document lengths gave another plan")
         assert tally.tokens == self.targets, "a checked plan scores every target"
         ledger.append("close", {"targets": tally.tokens, "bytes": tally.size_bytes, "nats": tally.nats})
         return tally
 
-    def _drive(
-        self,
-        steps: Sequence[PlanStep],
-        method: Evaluator,
-        ledger: Ledger,
-        tally: Tally,
-        scored: Callable[[Tally], None],
-    ) -> None:
+    def _drive(self, steps: Sequence[PlanStep], method: Evaluator, ledger: Ledger, tally: Tally, watch: Watch) -> None:
         for number, step in enumerate(steps):
             if isinstance(step, ScoreStep):
-                self._enter(step, self._ask(number, step, method), ledger, tally)
-                scored(tally)
+                self._enter(number, step, self._ask(number, step, method).cpu(), ledger, tally)
+                watch.scored(tally)
             else:
                 self._enter_learned(step, ledger)
                 self._show(step, method)
+            watch.took(step)
+            if watch.spent:
+                watch.stop(tally)
 
     def _ask(self, number: int, step: ScoreStep, method: Evaluator) -> Float[Tensor, " M"]:
         """The method's prediction, scored: nats of each target of the step."""
@@ -225,7 +195,9 @@ class Referee:
     def _enter_learned(self, step: LearnStep, ledger: Ledger) -> None:
         ledger.append("learn", {"what": step.what, "spans": [list(span) for span in step.spans]})
 
-    def _enter(self, step: ScoreStep, losses: Float[Tensor, " M"], ledger: Ledger, tally: Tally) -> None:
+    def _enter(self, number: int, step: ScoreStep, losses: Float[Tensor, " M"], ledger: Ledger, tally: Tally) -> None:
+        if not bool(losses.isfinite().all()):
+            raise RefereeError(f"plan step {number}: a loss is not finite")
         rows = []
         for span, losses_M in zip(step.spans, losses.split([span.targets for span in step.spans]), strict=True):
             nats = math.fsum(losses_M.tolist())
@@ -238,7 +210,7 @@ class Referee:
     def _losses(
         self, number: int, spans: Sequence[Span], logits: Sequence[Float[Tensor, "_ V"]]
     ) -> Float[Tensor, " M"]:
-        """Nats of each target, in order, in float32 and on the CPU: minus log softmax over the whole vocabulary."""
+        """Nats of each target, in order, in float32: minus log softmax over the whole vocabulary."""
         shapes = [tuple(each.shape) for each in logits]
         vocab_size = shapes[0][-1] if shapes and shapes[0] else 0
         due = [(span.targets, vocab_size) for span in spans]
@@ -248,7 +220,4 @@ class Referee:
         if self._largest >= vocab_size:
             raise RefereeError(f"plan step {number}: logits over {vocab_size} tokens, but token {self._largest} occurs")
         logits_MV = torch.cat([each.detach() for each in logits]).to(torch.float32)
-        losses_M = functional.cross_entropy(logits_MV, targets_M, reduction="none").cpu()
-        if not bool(losses_M.isfinite().all()):
-            raise RefereeError(f"plan step {number}: a loss is not finite")
-        return losses_M
+        return functional.cross_entropy(logits_MV, targets_M, reduction="none")

@@ -44,7 +44,7 @@ class BaseSgd:
         self._looped = looped
         self._hooks = hooks
         self._learned = [*model.parameters(), *more]
-        self._optimizer: torch.optim.SGD | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
 
     def step(self, share: float, inputs: Sequence[Int[Tensor, " _"]], targets: Sequence[Int[Tensor, " _"]]) -> None:
         """One step at ``share`` of the rate on the mean loss of all targets; pieces do not see each other."""

@@ -8,7 +8,7 @@ pauses loses no document, and none is scored twice (recipes E.5, E.6).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,11 @@ from torch import Tensor
 
 from fairway.runtime.ranks import Ranks
 from fairway.score.bpb import Tally
+from fairway.score.budget import Watch, work
 from fairway.score.ledger import Ledger
-from fairway.score.referee import Evaluator, LearnStep, PlanStep, Referee, ScoreStep
+from fairway.score.referee import Evaluator, Referee
 from fairway.score.sgd import BaseSgd, parts
+from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 
 
 @dataclass(slots=True)
@@ -59,12 +61,18 @@ class SharedReferee(Referee):
         ranks: Ranks,
         name: str,
         claimed: Callable[[int, int], None] = lambda batch, of: None,
+        dealt: bool = False,
     ) -> None:
-        """``name`` is this evaluation's own among those of a process group; ``claimed`` hears which batch begins."""
+        """``name`` is this evaluation's own among those of a process group; ``claimed`` hears which batch begins.
+
+        With ``dealt`` batches are not claimed but dealt out beforehand, by what they cost: where one batch begins with
+        what another of the same rank ended with, the score is then that of the number of ranks, not of the day.
+        """
         super().__init__(tokens_N, bytes_N, lengths)
         self._ranks = ranks
         self._name = name
         self._claimed = claimed
+        self._dealt = dealt
 
     def _drive(
         self,
@@ -72,36 +80,71 @@ class SharedReferee(Referee):
         method: Evaluator,
         ledger: Ledger,
         tally: Tally,
-        scored: Callable[[Tally], None],
+        watch: Watch,
     ) -> None:
         if self._ranks.world == 1:  # each entry is written as it comes
-            super()._drive(steps, method, ledger, tally, scored)
+            super()._drive(steps, method, ledger, tally, watch)
             return
         begun, of = 0, sum(isinstance(step, ScoreStep) and step.chunk == 0 for step in steps)
         for turn, stretch in enumerate(stretches(steps)):
-            due = [step for batch in stretch.batches for _, step in batch]
-            sizes = [sum(span.targets for span in step.spans) if isinstance(step, ScoreStep) else 0 for step in due]
+            due = [step for batch in stretch.batches for step in batch]
+            sizes = [sum(span.targets for span in step.spans) if isinstance(step, ScoreStep) else 0 for _, step in due]
             # Each loss is handed in by one rank and is 0 on the others, so that their sum is that loss to the bit.
             losses_M = torch.zeros(sum(sizes), device=self._ranks.device)
-            pieces = dict(zip((n for batch in stretch.batches for n, _ in batch), losses_M.split(sizes), strict=True))
-            for index in self._ranks.claim(f"{self._name}.{turn}", len(stretch.batches)):
+            pieces = dict(zip((number for number, _ in due), losses_M.split(sizes), strict=True))
+            for index in self._turns(turn, stretch):
                 self._claimed(begun + index, of)
                 for number, step in stretch.batches[index]:
                     if isinstance(step, ScoreStep):
                         pieces[number].copy_(self._ask(number, step, method))
                     else:
                         self._show(step, method)
+                    watch.took(step)
+                    if watch.spent:
+                        break
+                if watch.spent:
+                    self._ranks.close_claims(self._claims(turn), len(stretch.batches))
+                    break
             begun += len(stretch.batches)
+            self._stop_together(watch, tally)
             self._ranks.sum_([losses_M])
-            for step, losses in zip(due, losses_M.cpu().split(sizes), strict=True):
+            for (number, step), losses in zip(due, losses_M.cpu().split(sizes), strict=True):
                 if isinstance(step, ScoreStep):
-                    self._enter(step, losses, ledger, tally)
-                    scored(tally)
+                    self._enter(number, step, losses, ledger, tally)
+                    watch.scored(tally)
                 else:
                     self._enter_learned(step, ledger)
             for step in stretch.together:
                 self._enter_learned(step, ledger)
                 self._show(step, method)
+                watch.took(step, together=True)
+                self._stop_together(watch, tally)
+
+    def _claims(self, turn: int) -> str:
+        return f"{self._name}.{turn}"
+
+    def _turns(self, turn: int, stretch: Stretch) -> Iterable[int]:
+        """Which batches of a stretch this rank takes."""
+        if not self._dealt:
+            return self._ranks.claim(self._claims(turn), len(stretch.batches))
+        costs = [sum(work(step) for _, step in batch) for batch in stretch.batches]
+        return dealt(costs, self._ranks.world)[self._ranks.rank]
+
+    def _stop_together(self, watch: Watch, tally: Tally) -> None:
+        """End the evaluation on every rank where the budget of any is used up."""
+        if self._ranks.any(watch.spent):
+            watch.stop(tally)
+
+
+def dealt(costs: Sequence[int], ranks: int) -> list[list[int]]:
+    """Each piece of work to the rank that has least so far, in the order they come: the same every time."""
+    shares: list[list[int]] = [[] for _ in range(ranks)]
+    held = [0] * ranks
+    for index, cost in enumerate(costs):
+        rank = held.index(min(held))
+        shares[rank].append(index)
+        held[rank] += cost
+    return shares
 
 
 class SharedSgd(BaseSgd):

@@ -10,7 +10,7 @@ from torch import Tensor
 from fairway.kernels.softcap_ce import softcap
 from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
-from fairway.score.referee import LearnStep, PlanStep, ScoreStep
+from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 from fairway.score.windows import grouped, sliding_windows
 
 

@@ -37,6 +37,7 @@ class LocalCorpus:
 
 
 Corpus = EmbeddedCorpus | HubCorpus | LocalCorpus
+Transform = Literal["none", "caseops"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,9 @@ class DataSpec:
     corpus: Corpus = field(default_factory=EmbeddedCorpus)
     vocab_size: int
     """SentencePiece pieces, ids 0..3 being pad, bos, eos, unk."""
+    transform: Transform = "none"
+    """How texts are rewritten before they are cut: ``caseops`` turns capitals into operators (recipes A.5), and
+    sidecars count the bytes. An export comes as it is, and the recipe says which."""
     val_docs: int
     """The first so many documents after the shuffle are validation, all others training."""
     shuffle_seed: int = 0
@@ -59,5 +63,9 @@ class DataSpec:
             raise ValueError(f"vocab_size must be 260..65536 (byte fallback needs 260), got {self.vocab_size}")
         if self.val_docs < 1:
             raise ValueError(f"val_docs must be at least 1, got {self.val_docs}")
+        if isinstance(self.corpus, HubCorpus):
+            published = "caseops" if self.corpus.variant == "sp8192_caseops" else "none"
+            if self.transform != published:
+                raise ValueError(f"transform must be {published} for {self.corpus.variant}, got {self.transform}")
         if not 1 <= self.shard_tokens < 2**31:
             raise ValueError(f"shard_tokens must be 1..2**31-1, got {self.shard_tokens}")

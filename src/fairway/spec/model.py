@@ -69,6 +69,27 @@ class TwoLanes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """Who computes what several operators in a row make: torch and its compiler, or one Triton kernel of ours.
+
+    Each is there for a profile to choose; none is on by default. Given tensors of a CPU, the kernels' operators
+    compute the same with torch.
+    """
+
+    __pydantic_config__ = STRICT
+    mlp: Literal["torch", "triton"] = "torch"
+    """Activation inside the up product and its derivative inside the product that goes back through the down matrix."""
+    head: Literal["torch", "triton"] = "torch"
+    """Cross-entropy whose gradient takes the place of the logits, in training."""
+    rotary: Literal["torch", "triton"] = "torch"
+    """Norm, gain and rotation of queries and keys."""
+    exclusive: Literal["torch", "triton"] = "torch"
+    """Exclusive self attention and the gate of heads, in layers that have the former."""
+    junction: Literal["torch", "triton"] = "torch"
+    """Sums of streams or lanes with the norm that follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A decoder with tied embedding and banked weights; what defaults leave out is ``fairway.spec.mechanisms``."""
 
@@ -88,6 +109,11 @@ class ModelSpec:
     """Exclusive self attention on so many last layers; 0 switches it off."""
     ln_scale: bool = True
     """Scale a layer's normalised input by 1/sqrt(layer + 1)."""
+    attention: Literal["auto", "fa3", "fa4", "varlen", "flex", "sdpa"] = "auto"
+    """What computes attention, in every stage: the fastest that the machine can run, or one by name.
+
+    ``sdpa`` is PyTorch's scaled_dot_product_attention, the reference; a name that cannot run is an error.
+    """
     negative_slope: float = 0.5
     """Of the leaky ReLU that is squared in the MLP."""
     embedding_std: float = 0.005
@@ -112,6 +138,7 @@ class ModelSpec:
     head_gate: HeadGate = field(default_factory=NoHeadGate)
     resid_start: NeutralMix | LegendreMix = field(default_factory=NeutralMix)
     mtp: NoMtp | Mtp = field(default_factory=NoMtp)
+    kernels: Kernels = field(default_factory=Kernels)
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not divide and layers that do not exist."""
@@ -154,6 +181,8 @@ class ModelSpec:
         if isinstance(self.skips, HyperConnections | DepthAttention):
             if isinstance(self.loops, Loops) or isinstance(self.lanes, TwoLanes):
                 raise ValueError(f"skips of kind {self.skips.kind} need one lane and no loops")
+        if self.star_relu and self.kernels.mlp == "triton":
+            raise ValueError("kernels.mlp must be torch where star_relu is on: the kernel's activation has no scale")
         if isinstance(self.loops, Loops) and self.loops.adapter_rank:
             if (self.loops.first, self.loops.last) != (0, self.layers - 1):
                 raise ValueError("loops.adapter_rank needs loops over all layers")

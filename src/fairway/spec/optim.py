@@ -21,6 +21,8 @@ class MuonSpec:
     """The same polynomial in every step, or Polar Express: one a step (#1344)."""
     row_normalise: bool = True
     """MuonEq-R (#1285): rows to unit norm before Newton-Schulz."""
+    products: Literal["torch", "triton"] = "torch"
+    """Of a matrix with its own transpose: both triangles by torch, or one by a Triton kernel and its mirror."""
     engine: Literal["replicated", "round_robin", "sharded"] = "replicated"
     """Who orthogonalises what: every rank everything; matrices in turn, updates summed (Muon as first published); or
     gradients reduced and updates gathered by shares of each bank (Parallel Muon, #399)."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 from fairway.spec.data import STRICT
 
-CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib", "classes"]
+CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib", "classes", "pergroup", "pergroup_or_range"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,34 @@ class QuantileGrid:
             raise ValueError(f"bits must be 2..8, got {self.bits}")
         if not self.quantiles or not all(0 < quantile <= 1 for quantile in self.quantiles):
             raise ValueError(f"quantiles must be above 0 and at most 1, one or more, got {list(self.quantiles)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleBits:
+    """Every matrix has the bits of its role."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["role"] = "role"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientBits:
+    """One bit more for matrices whose gradients are largest, one less for the smallest (GradQuant, #1048).
+
+    Gradients are those of calibration batches, at the weights that are rounded; the record sums those of its last
+    steps. A least step goes along with the bits, as a least clip would.
+    """
+
+    __pydantic_config__ = STRICT
+    kind: Literal["gradient"] = "gradient"
+    more: float = 0.1
+    """Share of the matrices that have one more."""
+    fewer: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are none, or that overlap."""
+        if self.more < 0 or self.fewer < 0 or self.more + self.fewer > 1:
+            raise ValueError(f"more and fewer must be shares, together at most 1, got {self.more} and {self.fewer}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +159,48 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HalfGates:
+    """Weights of head gates are kept in half precision, like all that is small."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["half"] = "half"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundedGates:
+    """Weights of head gates are rounded to eight bits, a step a row (#1736, #1855)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["int8"] = "int8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoPruning:
+    """Every symbol is what rounding made it."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunedOnes:
+    """Symbols of plus and minus one become zero, smallest steps first, until artifact and code fit (#1019)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["ones"] = "ones"
+    target: float = 15.9
+    unit: Literal["MB", "MiB"] = "MB"
+    """Of ``target``. The rule's limit is in megabytes of 1,000,000 bytes; the records count mebibytes (2**20)."""
+    code_bytes: int = 32_000
+    """What the code is reckoned at: whoever carries the recipe out then prunes alike, whatever the code's form."""
+
+    def __post_init__(self) -> None:
+        """Refuse targets that nothing meets."""
+        if self.target <= 0 or self.code_bytes < 0:
+            raise ValueError(f"target must be positive and code_bytes 0 or more, got {self.target}, {self.code_bytes}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingText:
     """Hessians are those of training batches, ``train.calibration_batches`` a rank."""
 
@@ -189,16 +259,31 @@ class QuantSpec:
     attention: Grid | QuantileGrid
     mlp: Grid | QuantileGrid
     embedding: Grid | QuantileGrid
+    mixing: RoleBits | GradientBits = field(default_factory=RoleBits)
     kept: NoneKept | Kept = field(default_factory=NoneKept)
+    gates: HalfGates | RoundedGates = field(default_factory=HalfGates)
     correction: NoCorrection | Lqer = field(default_factory=NoCorrection)
+    pruning: NoPruning | PrunedOnes = field(default_factory=NoPruning)
     triangles: NoTriangles | Triangles = field(default_factory=NoTriangles)
     calibration: TrainingText | OwnText = field(default_factory=TrainingText)
     rounding: Nearest | Gptq = field(default_factory=Gptq)
     rotation: NoRotation | Hadamard = field(default_factory=NoRotation)
+    rotate_online: bool = False
+    """Rotate what the linears read in every forward of the evaluation, as #1695 does, instead of folding rotations back
+    into the weights at load, which computes the same for nothing."""
     codec: CodecName = "smallest"
-    """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller."""
+    """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller; ``classes``: or that of
+    classes of lines. ``pergroup``: #1855's, by the program lrzip; ``pergroup_or_range`` makes do without it."""
 
     def __post_init__(self) -> None:
-        """Refuse triangles of matrices that are turned before they are rounded."""
+        """Refuse triangles of turned matrices, gradients of no training text, and what is not turned turned online."""
+        if self.rotate_online and isinstance(self.rotation, NoRotation):
+            raise ValueError("rotate_online needs rotation of kind hadamard")
+        if isinstance(self.mixing, GradientBits) and isinstance(self.triangles, Triangles):
+            raise ValueError(
+                "mixing of kind gradient needs triangles of kind none: a triangle has the bits of its role"
+            )
+        if isinstance(self.mixing, GradientBits) and isinstance(self.calibration, OwnText):
+            raise ValueError("mixing of kind gradient needs calibration of kind training: own text has no loss")
         if isinstance(self.triangles, Triangles) and isinstance(self.rotation, Hadamard):
             raise ValueError("triangles need rotation of kind none: a turned matrix is not symmetric")

@@ -23,7 +23,7 @@ class Role(StrEnum):
     CONTROL = "control"
     """Scales, gains, mixes, gates and small maps: kept as they are."""
     CORRECTION = "correction"
-    """Factors of what is added to a rounded matrix; no parameter of a model."""
+    """Factors of what is added to a rounded matrix, rows of rounded gates; no parameter of a model."""
 
 
 ATTENTION_ROLES = (Role.QUERY, Role.KEY, Role.VALUE, Role.ATTN_OUT)
@@ -77,7 +77,7 @@ def role_of(name: str) -> Role:
         return Role.EMBEDDING
     if _CONTROL_NAME.fullmatch(name):
         return Role.CONTROL
-    if name.endswith((".left", ".right")):
+    if name.endswith((".left", ".right", ".rows")):
         return Role.CORRECTION
     _, part = split_matrix_name(name)
     return _PART_ROLES[part]

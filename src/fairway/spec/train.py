@@ -59,6 +59,24 @@ class LateRounding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoFreezing:
+    """Every layer learns to the end."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateFreezing:
+    """While the rate is low, the first half of the layers stays as it is, and its weights cost no backward (#1048)."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["late"] = "late"
+    below_scale: float = 0.3
+    """On from the first step whose rate multiplier is below this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSpec:
     """How much is learned from, and for how long."""
 
@@ -83,7 +101,17 @@ class TrainSpec:
     """Progress is counted in these steps when given (and is then reproducible), in seconds otherwise."""
     warmup_steps: int = 20
     """Steps that are run and then undone, so that compilation is outside the clock."""
-    compile: bool = True
+    compile: bool | Literal["blocks"] = True
+    """The loss as one graph in each loop state; or each kind of ``blocks`` by itself, for a first step in less time.
+
+    Between blocks, what the compiler could fuse over their borders is lost.
+    """
+    mix_order_reduction: bool = False
+    """Let the compiler fuse reductions over rows with those over columns in one kernel.
+
+    On torch 2.11 the kernels so made of this model's scales and norms spill registers and cost 6 of 141 ms a step
+    (pull requests 1105 and 1420); later ones fuse less. Pinned, so that a run does not hang on an environment variable.
+    """
     threads: int = 0
     """CPU threads of one process, 0 for torch's own choice; sums depend on it, so reproducible recipes set it."""
     calibration_batches: int = 16
@@ -91,6 +119,7 @@ class TrainSpec:
     log_every: int = 50
     replay: NoReplay | LateReplay = field(default_factory=NoReplay)
     rounding: NoRounding | LateRounding = field(default_factory=NoRounding)
+    freezing: NoFreezing | LateFreezing = field(default_factory=NoFreezing)
 
     def __post_init__(self) -> None:
         """Refuse batches that do not divide and reserves larger than the budget."""
@@ -105,6 +134,8 @@ class TrainSpec:
             )
         if self.short_documents_first and self.batching not in ("packed", "contiguous"):
             raise ValueError(f"short_documents_first needs shards read in order, but batching is {self.batching}")
+        if isinstance(self.rounding, LateRounding) and isinstance(self.freezing, LateFreezing):
+            raise ValueError("rounding and freezing cannot both be of kind late")
         if self.prefetch < 0:
             raise ValueError(f"prefetch must be 0 or more, got {self.prefetch}")
         if not 0.0 <= self.reserve_s < self.budget_s:

@@ -24,13 +24,16 @@ from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks
 from fairway.spec.model import Loops, NoLoops
 from fairway.spec.optim import EmaAverage, OptimSpec
-from fairway.spec.train import LateReplay, LateRounding, NoRounding, TrainSpec
+from fairway.spec.train import LateFreezing, LateReplay, LateRounding, NoRounding, TrainSpec
+from fairway.train.compiling import any_length, compiled_so_far, log_compiled, pin_compiler
+from fairway.train.freezing import FreezingStepper, FrozenGpt
+from fairway.train.regions import BlockRegions
 from fairway.train.rounding import RoundedLoss
 from fairway.train.step import LossFn, Stepper
 
 StopReason = Literal["steps", "clock"]
 
-_ROUNDED = 2
+_LATE = 2
 # Bounds of packed rows come padded to a multiple of 64; these lengths are compiled before the clock starts.
 _WARMUP_BOUND_LENGTHS = (64, 128, 192, 256)
 
@@ -94,7 +97,7 @@ class Training:
     loops: NoLoops | Loops
     stepper: Stepper
     loss_fns: dict[int, LossFn]
-    """By loop state (0 or 1), and by 2 more those with rounded matrices, which take the place of the others."""
+    """By loop state (0 or 1), and by 2 more those of the end of training, which take the place of the others."""
     ema: Ema | Snapshots
     batches: TokenBatches | Prefetched
     micro_steps: int
@@ -144,15 +147,28 @@ def train(
         raise RecipeError(f"train.replay needs optim.averaging ema, for {optim.averaging.kind} would not see it")
     micro_steps = _micro_steps(spec, ranks)
     ranks.broadcast_(list(model.parameters()))
-    stepper = Stepper(model, optim, ranks)
+    stepper = (
+        FreezingStepper(model, optim, ranks)
+        if isinstance(spec.freezing, LateFreezing)
+        else Stepper(model, optim, ranks)
+    )
+    if spec.compile:
+        pin_compiler(spec)
+    any_bounds = model.attention.any_bounds if model.spec.attention != "sdpa" else False
+    if spec.compile == "blocks":
+        regions = BlockRegions(model.spec)
+        regions.install(model, any_bounds=any_bounds)
     run = Training(
         spec=spec,
         optim=optim,
         loops=loops,
         stepper=stepper,
-        loss_fns=_loss_functions(model, spec, loops)
+        loss_fns=_loss_functions(model, spec, loops, any_bounds) | _with_late(FrozenGpt(model), spec, loops, any_bounds)
+        if isinstance(spec.freezing, LateFreezing)
+        else _loss_functions(model, spec, loops, any_bounds)
         if isinstance(spec.rounding, NoRounding)
-        else _with_rounded(_loss_functions(model, spec, loops), RoundedLoss(model, spec.rounding), spec, loops),
+        else _loss_functions(model, spec, loops, any_bounds)
+        | _with_late(RoundedLoss(model, spec.rounding), spec, loops, any_bounds),
         ema=Ema(stepper.parameters, optim.ema_decay)
         if isinstance(optim.averaging, EmaAverage)
         else Snapshots(stepper.parameters, optim.averaging),
@@ -183,6 +199,8 @@ def train(
     if not isinstance(optim.averaging, EmaAverage):
         assert isinstance(run.ema, Snapshots)
         events.emit("average", kind=optim.averaging.kind, snapshots=run.ema.taken)
+    if spec.compile == "blocks":
+        regions.remove(model)
     run.ema.load_into_weights()
     ranks.barrier()
     train_s = run.elapsed_s()
@@ -216,6 +234,8 @@ def warm_up(run: Training) -> None:
     if run.spec.warmup_steps == 0:
         return
     began = time.perf_counter()
+    if run.spec.compile:
+        compiled = compiled_so_far()
     weights = [weight.detach() for weight in run.stepper.parameters.values()]
     initial = [weight.clone() for weight in weights]
     for looped, loss_fn in run.loss_fns.items():
@@ -228,6 +248,8 @@ def warm_up(run: Training) -> None:
     run.stepper.reset()
     run.batches.reset()
     run.ranks.barrier()
+    if run.spec.compile:
+        log_compiled(run.events, "compile", compiled, blocks=run.spec.compile == "blocks")
     run.events.emit("warmup", steps=run.spec.warmup_steps * len(run.loss_fns), seconds=time.perf_counter() - began)
 
 
@@ -241,6 +263,8 @@ def run_loop(run: Training) -> tuple[_Progress, bool, StopReason, float]:
     now, looped = _Progress(), False
     loss_nats, logged = math.nan, 0
     reason: StopReason = "steps"
+    if run.spec.compile:
+        compiled = compiled_so_far()
     while spec.steps is None or now.steps < spec.steps:
         if budget.must_stop(elapsed_s=now.elapsed_s, step_s=now.step_s * (1 + pace.steps_behind)):
             reason = "clock"
@@ -254,9 +278,15 @@ def run_loop(run: Training) -> tuple[_Progress, bool, StopReason, float]:
         else:
             lr_scale = rate_scale(share, run.optim)
         if isinstance(run.spec.rounding, LateRounding) and lr_scale < run.spec.rounding.below_scale:
-            if run.loss_fns[0] is not run.loss_fns[_ROUNDED]:
+            if run.loss_fns[0] is not run.loss_fns[_LATE]:
                 run.events.emit("rounding_on", step=now.steps, lr_scale=lr_scale, train_s=now.elapsed_s)
-            run.loss_fns.update({key: fn for key in (0, 1) if (fn := run.loss_fns.get(key + _ROUNDED))})
+            run.loss_fns.update({key: fn for key in (0, 1) if (fn := run.loss_fns.get(key + _LATE))})
+        if isinstance(run.spec.freezing, LateFreezing) and lr_scale < run.spec.freezing.below_scale:
+            assert isinstance(run.stepper, FreezingStepper)
+            if run.loss_fns[0] is not run.loss_fns[_LATE]:
+                run.events.emit("freezing_on", step=now.steps, lr_scale=lr_scale, train_s=now.elapsed_s)
+                run.stepper.freeze()
+            run.loss_fns.update({key: fn for key in (0, 1) if (fn := run.loss_fns.get(key + _LATE))})
         micro_batches = run.next_step()
         if lr_scale < keep_below:
             run.kept.append(micro_batches)
@@ -267,6 +297,9 @@ def run_loop(run: Training) -> tuple[_Progress, bool, StopReason, float]:
         run.ema.update()
         pace.wait()
         now.advance(run.elapsed_s())
+        if run.spec.compile:
+            # Warm-up has seen the shapes it knows of. Another costs its seconds; no run is thrown away for it.
+            compiled = log_compiled(run.events, "recompile", compiled, step=now.steps)
         if now.steps == 1 or now.steps % spec.log_every == 0:
             loss_nats, logged = _log_step(run, now, loss, norm, lr_scale), now.steps
     if logged < now.steps:
@@ -320,8 +353,13 @@ def _micro_steps(spec: TrainSpec, ranks: Ranks) -> int:
     return micro_steps
 
 
-def _loss_functions(model: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops) -> dict[int, LossFn]:
-    """One function a loop state, each compiled by itself where the recipe says so: no graph holds a branch."""
+def _loss_functions(
+    model: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops, any_bounds: bool = False
+) -> dict[int, LossFn]:
+    """One function a loop state, each compiled by itself where the recipe says so: no graph holds a branch.
+
+    With ``any_bounds``, what attends takes any number of segments in one graph.
+    """
 
     def plain(inputs: Tensor, targets: Tensor, cu_seqlens: Tensor | None, max_len: int) -> Tensor:
         return model.loss(inputs, targets, looped=False, cu_seqlens=cu_seqlens, max_len=max_len)
@@ -330,11 +368,13 @@ def _loss_functions(model: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | 
         return model.loss(inputs, targets, looped=True, cu_seqlens=cu_seqlens, max_len=max_len)
 
     def on_batch(function: Callable[[Tensor, Tensor, Tensor | None, int], Tensor]) -> LossFn:
-        ready = torch.compile(function, dynamic=False, fullgraph=True) if spec.compile else function
+        ready = torch.compile(function, dynamic=False, fullgraph=True) if spec.compile is True else function
 
         def loss_fn(batch: Batch) -> Tensor:
             # A graph needs one length for all batches; without one, padding beyond the longest piece is waste.
             pieces = None if spec.compile or batch.cu_seqlens is None else batch.cu_seqlens
+            if spec.compile and any_bounds and batch.cu_seqlens is not None:
+                any_length(batch.cu_seqlens)
             max_len = spec.context if pieces is None else int(pieces.diff().max())
             return ready(batch.inputs_BT, batch.targets_BT, batch.cu_seqlens, max_len)
 
@@ -346,11 +386,8 @@ def _loss_functions(model: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | 
     return functions
 
 
-def _with_rounded(
-    plain: dict[int, LossFn], rounded: RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops
-) -> dict[int, LossFn]:
-    others = _loss_functions(rounded, spec, loops)
-    return plain | {key + _ROUNDED: others[key] for key in others}
+def _with_late(late: Gpt | RoundedLoss, spec: TrainSpec, loops: NoLoops | Loops, any_bounds: bool) -> dict[int, LossFn]:
+    return {key + _LATE: fn for key, fn in _loss_functions(late, spec, loops, any_bounds).items()}
 
 
 def _with_longer_bounds(batch: Batch) -> list[Batch]:

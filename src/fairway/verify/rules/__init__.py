@@ -7,6 +7,7 @@ Asked of fairway's own records, and listed in ``run.RULES``:
 - ``size_cap``: code and artifact together.
 - ``train_budget``, ``eval_budget``: seconds against the track.
 - ``every_target_scored_once``, ``scored_before_learned``, ``ledger_chain``: the ledger, three questions.
+- ``fair_method``: whether recipe, ledger or claim says of itself that its method is invalid.
 - ``bytes_recounted``: bytes of text, counted from the documents.
 - ``disjoint_data``: no document on both sides of the split.
 - ``seeds_distinct``: as many seeds as the track asks for, none a copy.
