@@ -15,4 +15,5 @@
 - ``assemble``: puts it all together beside its place, then renames.
 - ``checkout``: the folder into a clone of the challenge repository, and the proof that it is all that changes.
 - ``pull_request``: the text of the pull request, from the judged folder.
+- ``images``: images of the environment, and which build of each is meant.
 """
