@@ -1,12 +1,13 @@
 """Builds the images that images.toml names, with whatever builder is here: build.py [--engine NAME] [IMAGE ...].
 
-An image is built from a folder made for it, build/containers/NAME/: source/ is the tree of HEAD (`git archive`: what git
-does not track cannot get in) and wheels/ what its locks name, downloaded and checked here. The build itself asks no
+An image is built from a folder made for it, build/containers/NAME/: source/ is the tree of HEAD (`git archive`: what
+git does not track cannot get in) and wheels/ what its locks name, downloaded and checked here. The build itself asks no
 package index, so that no index, credential or configuration of pip's can end up in an image.
 
 It leaves an OCI archive, an SBOM (CycloneDX) and the facts of the build beside that folder, and prints the table for
-images.toml. Layers carry no dates of their own (SOURCE_DATE_EPOCH is the commit's), so that the same revision, wheels and
-base give the same digest.
+images.toml. Layers carry no dates of their own but that of the last change of the locks (SOURCE_DATE_EPOCH), so that
+the same revision, wheels and base give the same digest, and revisions with the same locks share the layer of the
+environment.
 """
 
 import argparse
@@ -69,8 +70,8 @@ def build_command(
         return [[*make, "--output", out, str(folder)], ["docker", "load", "--input", str(archive)]]
     make = [engine, "build", *file, *given, "--timestamp", arguments["SOURCE_DATE_EPOCH"], "--format", "oci"]
     # Where there are no namespaces to be had (in a container, say), buildah still has chroot.
-    make += ["--isolation", "chroot"] if engine == "buildah" else []
     if engine == "buildah":
+        make += ["--isolation", "chroot", "--layers"]
         save = ["buildah", "push", "--quiet", image.tagged, f"oci-archive:{archive}:{image.tagged}"]
     else:
         save = ["podman", "save", "--quiet", "--format", "oci-archive", "--output", str(archive), image.tagged]
@@ -81,13 +82,14 @@ def build(name: str, engine: str, base: str | None) -> dict[str, object]:
     """Builds one image; the facts of the build."""
     started = time.monotonic()
     image = image_named(name, ROOT)
-    revision, when = git("rev-parse", "HEAD"), git("show", "-s", "--format=%ct", "HEAD")
+    base = pinned(engine, base) if base else default_base(ROOT / image.containerfile)
+    revision, when = git("rev-parse", "HEAD"), git("log", "-1", "--format=%ct", "--", *image.locks)
     folder, archive = ROOT / BUILDS / name, ROOT / BUILDS / f"{image.repository}.tar"
     lay_out(image, folder, revision)
     lock = lock_hash(image, folder / "source")
     if lock != lock_hash(image, ROOT):
         raise FairwayError(f"{', '.join(image.locks)}: differ from those of HEAD; commit them first")
-    arguments = {"SOURCE_DATE_EPOCH": when, "REVISION": revision, "LOCK": lock} | ({"BASE": base} if base else {})
+    arguments = {"SOURCE_DATE_EPOCH": when, "REVISION": revision, "LOCK": lock, "BASE": base}
     archive.unlink(missing_ok=True)
     laid_out = time.monotonic()
     for call in build_command(engine, image, folder, archive, arguments, folder.with_suffix(".metadata.json")):
@@ -99,7 +101,7 @@ def build(name: str, engine: str, base: str | None) -> dict[str, object]:
         "digest": sbom.digest_of(archive),
         "revision": revision,
         "lock": lock,
-        "base": base or default_base(ROOT / image.containerfile),
+        "base": base,
         "engine": engine,
         "archive_bytes": archive.stat().st_size,
         "sbom": bom.name,
@@ -110,6 +112,21 @@ def build(name: str, engine: str, base: str | None) -> dict[str, object]:
     }
     archive.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
+
+
+def pinned(engine: str, base: str) -> str:
+    """A base by its digest: an image of this machine is asked for its own, one of a registry must be named with it."""
+    if "@" in base:
+        return base
+    asked = {
+        "docker": ["docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}", base],
+        "podman": ["podman", "image", "inspect", "--format", f"{base}@{{{{.Digest}}}}", base],
+        "buildah": ["buildah", "inspect", "--type", "image", "--format", f"{base}@{{{{.FromImageDigest}}}}", base],
+    }
+    answer = subprocess.run(asked[engine], capture_output=True, text=True, check=False)
+    if answer.returncode or "@sha256:" not in answer.stdout:
+        raise FairwayError(f"the base {base} is not here and names no digest; write it as {base}@sha256:...")
+    return answer.stdout.strip()
 
 
 def default_base(containerfile: Path) -> str:
@@ -132,8 +149,8 @@ def main() -> None:
             sys.stderr.write("make container: uncommitted changes are left out; the images are of HEAD\n")
         for name in words.images:
             facts = build(name, engine, words.base)
-            pinned = "".join(f'{key} = "{facts[key]}"\n' for key in ("digest", "revision", "lock", "base"))
-            sys.stdout.write(f"{json.dumps(facts, indent=2)}\n\n[{name}.built]\n{pinned}\n")
+            table = "".join(f'{key} = "{facts[key]}"\n' for key in ("digest", "revision", "lock", "base"))
+            sys.stdout.write(f"{json.dumps(facts, indent=2)}\n\n[{name}.built]\n{table}\n")
     except (FairwayError, subprocess.CalledProcessError) as error:
         sys.exit(f"make container: {error}")
 

@@ -13,7 +13,7 @@ for entry in "$tree"/* "$tree"/.[!.]*; do
     *) cp -R -n --preserve=mode,timestamps "$entry" "$place/" ;;
   esac
 done
-if [ -d /recipes ]; then cp /recipes/*.toml "$place/workflow/recipes/"; fi
+if [ -d /recipes ]; then cp -R /recipes/. "$place/workflow/recipes/"; fi
 cd "$place"
 PYTHONPATH=$place/src
 export PYTHONPATH

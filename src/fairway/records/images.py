@@ -103,13 +103,13 @@ def published(image: Image, root: Path, registry: str) -> str:
     """``registry/repository@digest`` of the pinned build; ``FairwayError`` if there is none or its locks changed."""
     if image.built is None:
         raise FairwayError(
-            f"{root / IMAGES}: [{image.name}] pins no build, so {registry} has none of it; leave the registry out to use"
-            f" the image built here, or build it, push it and add the [{image.name}.built] that `make container` prints"
+            f"{root / IMAGES}: [{image.name}] pins no build, so {registry} has none of it; leave the registry out"
+            f" to use the image built here, or build and push it and add the [{image.name}.built] that it prints"
         )
     if image.built.lock != (now := lock_hash(image, root)):
         raise FairwayError(
-            f"{root / IMAGES}: [{image.name}.built] was made from other locks ({image.built.lock[:12]}, now {now[:12]});"
-            f" build it again (make container IMAGES={image.name}) or take the table out"
+            f"{root / IMAGES}: [{image.name}.built] was made from other locks ({image.built.lock[:12]}, now"
+            f" {now[:12]}); build it again (make container IMAGES={image.name}) or take the table out"
         )
     return f"{registry.rstrip('/')}/{image.repository}@{image.built.digest}"
 
