@@ -85,7 +85,8 @@ container:  ## build IMAGES ("cpu judge") with docker, podman or buildah; ENGINE
 	@test -n "$(PYTHON)" || { echo "make container: no Python 3.11, 3.12 or 3.13 found; name one with PYTHON=" >&2; exit 2; }
 	@test -e $(TOOLS)/.done || { rm -rf $(TOOLS) && $(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/python -m pip install -q \
 	  --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements/containers.txt && touch $(TOOLS)/.done; }
-	@PYTHONPATH=src $(TOOLS)/bin/python containers/build.py $(if $(ENGINE),--engine $(ENGINE)) $(if $(BASE),--base $(BASE)) $(IMAGES)
+	@PYTHONPATH=src $(TOOLS)/bin/python containers/build.py $(if $(ENGINE),--engine $(ENGINE)) $(if $(BASE),--base $(BASE)) \
+	  $(if $(FRESH),--fresh) $(IMAGES)
 
 clean:  ## remove results, logs and caches; data/ and .venv stay
 	rm -rf results logs report.html .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Builds the images that images.toml names, with whatever builder is here: build.py [--engine NAME] [IMAGE ...].
+"""Builds the images that images.toml names, with whatever builder is here: build.py [--engine NAME] [IMAGE ..].
 
 An image is built from a folder made for it, build/containers/NAME/: source/ is the tree of HEAD (`git archive`: what
 git does not track cannot get in) and wheels/ what its locks name, downloaded and checked here. The build itself asks no
@@ -59,10 +59,12 @@ def lay_out(image: Image, folder: Path, revision: str) -> None:
 
 
 def build_command(
-    engine: str, image: Image, folder: Path, archive: Path, arguments: dict[str, str], metadata: Path
+    engine: str, image: Image, folder: Path, archive: Path, arguments: dict[str, str], fresh: bool
 ) -> list[list[str]]:
     """The builder's calls that make ``archive`` (OCI) from ``folder`` and leave the image under its tag."""
+    metadata = archive.with_suffix(".metadata.json")
     given = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    given += ["--no-cache"] if fresh else []
     file = ["--file", str(ROOT / image.containerfile)]
     if engine == "docker":
         out = f"type=oci,dest={archive},rewrite-timestamp=true,name={image.tagged}"
@@ -78,7 +80,7 @@ def build_command(
     return [[*make, "--tag", image.tagged, str(folder)], save]
 
 
-def build(name: str, engine: str, base: str | None) -> dict[str, object]:
+def build(name: str, engine: str, base: str | None, *, fresh: bool) -> dict[str, object]:
     """Builds one image; the facts of the build."""
     started = time.monotonic()
     image = image_named(name, ROOT)
@@ -92,7 +94,7 @@ def build(name: str, engine: str, base: str | None) -> dict[str, object]:
     arguments = {"SOURCE_DATE_EPOCH": when, "REVISION": revision, "LOCK": lock, "BASE": base}
     archive.unlink(missing_ok=True)
     laid_out = time.monotonic()
-    for call in build_command(engine, image, folder, archive, arguments, folder.with_suffix(".metadata.json")):
+    for call in build_command(engine, image, folder, archive, arguments, fresh):
         subprocess.run(call, check=True, stdout=sys.stderr)
     built = time.monotonic()
     bom = sbom.write(archive, image.tagged, [folder / "source" / lock for lock in image.locks], int(when))
@@ -141,6 +143,7 @@ def main() -> None:
     parser.add_argument("images", nargs="*", default=["cpu", "judge"], metavar="IMAGE")
     parser.add_argument("--engine", choices=ENGINES)
     parser.add_argument("--base", help="the base image, instead of the one that the Containerfile pins")
+    parser.add_argument("--fresh", action="store_true", help="take no layer from an earlier build")
     words = parser.parse_args()
     os.umask(0o022)
     try:
@@ -148,7 +151,7 @@ def main() -> None:
         if git("status", "--porcelain", "--untracked-files=no"):
             sys.stderr.write("make container: uncommitted changes are left out; the images are of HEAD\n")
         for name in words.images:
-            facts = build(name, engine, words.base)
+            facts = build(name, engine, words.base, fresh=words.fresh)
             table = "".join(f'{key} = "{facts[key]}"\n' for key in ("digest", "revision", "lock", "base"))
             sys.stdout.write(f"{json.dumps(facts, indent=2)}\n\n[{name}.built]\n{table}\n")
     except (FairwayError, subprocess.CalledProcessError) as error:

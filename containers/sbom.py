@@ -127,8 +127,9 @@ def write(archive: Path, name: str, locks: list[Path], when: int) -> Path:
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest.removeprefix("sha256:"))],
     )
     allowed = lock_hashes(lock.read_text(encoding="utf-8") for lock in locks)
-    for component in components(contents(layers(archive)), allowed):
-        bom.components.add(component)
+    inside = list(components(contents(layers(archive)), allowed))
+    bom.components.update(inside)
+    bom.register_dependency(bom.metadata.component, inside)
     target = archive.with_suffix(".cdx.json")
     target.write_text(JsonV1Dot6(bom).output_as_string(indent=1) + "\n", encoding="utf-8")
     return target
