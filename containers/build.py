@@ -20,8 +20,8 @@ import sys
 import time
 from pathlib import Path
 
-import sbom
 import wheels
+from archive import digest_of
 
 from fairway.errors import FairwayError
 from fairway.records.images import BUILDS, Image, image_named, lock_hash
@@ -97,10 +97,12 @@ def build(name: str, engine: str, base: str | None, *, fresh: bool) -> dict[str,
     for call in build_command(engine, image, folder, archive, arguments, fresh):
         subprocess.run(call, check=True, stdout=sys.stderr)
     built = time.monotonic()
-    bom = sbom.write(archive, image.tagged, [folder / "source" / lock for lock in image.locks], int(when))
+    from sbom import write  # the classes of an SBOM are in the tools' environment alone
+
+    bom = write(archive, image.tagged, [folder / "source" / lock for lock in image.locks], int(when))
     facts: dict[str, object] = {
         "image": image.tagged,
-        "digest": sbom.digest_of(archive),
+        "digest": digest_of(archive),
         "revision": revision,
         "lock": lock,
         "base": base,

@@ -5,96 +5,31 @@ was meant to be installed: their metadata in the layers of the OCI archive. What
 classes of cyclonedx-python-lib. A distribution that a lock names carries the lock's hashes of it.
 """
 
-import json
-import re
 import sys
-import tarfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.parser import HeaderParser
 from pathlib import Path
-from typing import IO
 
+from archive import DPKG, OS_RELEASE, contents, digest_of, distribution, layers, lock_hashes, normal
 from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-_DPKG = "var/lib/dpkg/status"
-_METADATA = re.compile(r"(.*/)?[^/]+\.dist-info/METADATA")
-_WHITEOUT = ".wh."
-
-
-def _blob(tar: tarfile.TarFile, digest: str) -> IO[bytes]:
-    stream = tar.extractfile("blobs/" + digest.replace(":", "/"))
-    assert stream is not None, "a blob of an OCI archive is a regular file"
-    return stream
-
-
-def digest_of(archive: Path) -> str:
-    """``sha256:...`` of the manifest of the one image in an OCI archive."""
-    with tarfile.open(archive) as tar:
-        index = tar.extractfile("index.json")
-        assert index is not None, "a file of an OCI archive is a regular one"
-        (manifest,) = json.load(index)["manifests"]
-    return str(manifest["digest"])
-
-
-def layers(archive: Path) -> Iterator[tarfile.TarFile]:
-    """The layers of the one image in an OCI archive, lowest first, each open for as long as it is looked at."""
-    digest = digest_of(archive)
-    with tarfile.open(archive) as tar:
-        for layer in json.load(_blob(tar, digest))["layers"]:
-            with tarfile.open(fileobj=_blob(tar, layer["digest"])) as files:
-                yield files
-
-
-def contents(stack: Iterable[tarfile.TarFile]) -> dict[str, str]:
-    """Path to text of every file of package metadata that the image ends up with; a whiteout removes what is below."""
-    found: dict[str, str] = {}
-    for layer in stack:
-        for member in layer:
-            path = member.name.removeprefix("./")
-            folder, _, name = path.rpartition("/")
-            if name.startswith(_WHITEOUT):
-                gone = folder if name == ".wh..wh..opq" else f"{folder}/{name.removeprefix(_WHITEOUT)}".lstrip("/")
-                found = {kept: text for kept, text in found.items() if not f"{kept}/".startswith(f"{gone}/")}
-            elif member.isfile() and (path == _DPKG or _METADATA.fullmatch(path)):
-                stream = layer.extractfile(member)
-                assert stream is not None, "a regular file has content"
-                found[path] = stream.read().decode("utf-8", errors="replace")
-    return found
-
-
-def lock_hashes(locks: Iterable[str]) -> dict[tuple[str, str], list[str]]:
-    """(distribution, version) to the SHA-256 sums that the locks' texts allow."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for lock in locks:
-        for entry in lock.replace("\\\n", " ").splitlines():
-            if named := re.match(r"([A-Za-z0-9_.-]+)==([^\s;]+)", entry):
-                hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})", entry)
-                found.setdefault((_normal(named[1]), named[2]), []).extend(hashes)
-    return found
-
 
 def components(files: dict[str, str], allowed: dict[tuple[str, str], list[str]]) -> Iterator[Component]:
     """One component a distribution of Python and one a package of Debian, as the files of an image name them."""
     for path, text in files.items():
-        if path == _DPKG:
-            for paragraph in text.split("\n\n"):
-                fields = HeaderParser().parsestr(paragraph)
-                if fields["Status"] == "install ok installed":
-                    version, machine = fields["Version"], fields["Architecture"]
-                    purl = PackageURL("deb", "debian", fields["Package"], version, {"arch": machine})
-                    yield Component(
-                        type=ComponentType.APPLICATION, name=fields["Package"], version=version, purl=purl,
-                        bom_ref=purl.to_string(),
-                    )  # fmt: skip
+        if path == OS_RELEASE:
+            continue
+        if path == DPKG:
+            yield from _packages(text, distribution(files))
             continue
         fields = HeaderParser().parsestr(text)
-        name, version = _normal(fields["Name"]), fields["Version"]
+        name, version = normal(fields["Name"]), fields["Version"]
         purl = PackageURL("pypi", None, name, version)
         sums = sorted(set(allowed.get((name, version), [])))
         yield Component(
@@ -111,6 +46,18 @@ def components(files: dict[str, str], allowed: dict[tuple[str, str], list[str]])
                 *(Property(name="fairway:lock:sha256", value=value) for value in sums),
             ],
         )
+
+
+def _packages(status: str, distribution: str) -> Iterator[Component]:
+    """What dpkg says is installed."""
+    for paragraph in status.split("\n\n"):
+        fields = HeaderParser().parsestr(paragraph)
+        if fields["Status"] == "install ok installed":
+            name, version, machine = fields["Package"], fields["Version"], fields["Architecture"]
+            purl = PackageURL("deb", distribution, name, version, {"arch": machine})
+            yield Component(
+                type=ComponentType.APPLICATION, name=name, version=version, purl=purl, bom_ref=purl.to_string()
+            )
 
 
 def write(archive: Path, name: str, locks: list[Path], when: int) -> Path:
@@ -133,10 +80,6 @@ def write(archive: Path, name: str, locks: list[Path], when: int) -> Path:
     target = archive.with_suffix(".cdx.json")
     target.write_text(JsonV1Dot6(bom).output_as_string(indent=1) + "\n", encoding="utf-8")
     return target
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 if __name__ == "__main__":
