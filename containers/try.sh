@@ -23,10 +23,10 @@ done
 
 case $engine in
   docker | podman)
-    work=(--tmpfs /work:exec,mode=1777)
+    work=(--tmpfs "/work:exec,mode=1777")
     if [ -n "${KEEP:-}" ]; then work=(--volume "$(realpath "$KEEP"):/work"); fi
     exec "$engine" run --rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
-      "${work[@]}" --tmpfs /tmp:exec,mode=1777 "$image:$tag" "$@"
+      "${work[@]}" --tmpfs "/tmp:exec,mode=1777" "$image:$tag" "$@"
     ;;
   buildah) ;;
   *) echo "try.sh: none of docker, podman and buildah answers here" >&2; exit 2 ;;

@@ -58,15 +58,20 @@ def platforms(glibc: str) -> list[str]:
     return [*(f"manylinux_2_{minor}_x86_64" for minor in range(newest, _OLDEST_GLIBC - 1, -1)), "manylinux2014_x86_64"]
 
 
+def flat(locks: list[Path], python: str) -> str:
+    """The locks as one, for that Python alone: what pip and uv can be asked about on any machine."""
+    entries = sorted({entry for lock in locks for entry in pick(lock.read_text(encoding="utf-8"), python)})
+    return "\n".join(entries) + "\n"
+
+
 def download(locks: list[Path], python: str, glibc: str, folder: Path) -> None:
     """Every distribution of the locks into ``folder``; ``CalledProcessError`` when pip refuses."""
-    entries = sorted({entry for lock in locks for entry in pick(lock.read_text(encoding="utf-8"), python)})
     with tempfile.TemporaryDirectory() as place:
-        flat = Path(place, "lock.txt")
-        flat.write_text("\n".join(entries) + "\n", encoding="utf-8")
+        lock = Path(place, "lock.txt")
+        lock.write_text(flat(locks, python), encoding="utf-8")
         call = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
         call += ["--require-hashes", "--only-binary", ":all:", "--no-binary", SOURCE_ONLY, "--no-build-isolation"]
-        call += ["--implementation", "cp", "--python-version", python, "--dest", str(folder), "-r", str(flat)]
+        call += ["--implementation", "cp", "--python-version", python, "--dest", str(folder), "-r", str(lock)]
         for platform in platforms(glibc):
             call += ["--platform", platform]
         subprocess.run(call, check=True)
@@ -77,9 +82,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--python", required=True)
     parser.add_argument("--glibc", required=True)
-    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--out", type=Path, help="where the files go; without it the picked lines are printed")
     parser.add_argument("locks", nargs="+", type=Path)
     words = parser.parse_args()
+    if words.out is None:
+        sys.stdout.write(flat(words.locks, words.python))
+        return
     words.out.mkdir(parents=True, exist_ok=True)
     download(words.locks, words.python, words.glibc, words.out)
 
