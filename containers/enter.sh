@@ -1,11 +1,11 @@
 #!/bin/sh
 # Runs a command in a copy of the tree that can be written: enter.sh COMMAND [ARGUMENT ...].
-# The image's own tree and environment are never written to. The copy (FAIRWAY_PLACE, /work if unset) takes the entries
+# The image's own tree and environment are never written to. The copy (CONTAINER_PLACE, /work if unset) takes the entries
 # that it does not have yet, so that folders mounted there (data, results, records, logs) stay what they are; its .venv
 # is the image's, which `make setup` therefore finds complete. Recipes mounted at /recipes go over the tree's own.
 set -eu
-tree=${FAIRWAY_TREE:-/opt/fairway}
-place=${FAIRWAY_PLACE:-/work}
+tree=${CONTAINER_TREE:-/opt/fairway}
+place=${CONTAINER_PLACE:-/work}
 mkdir -p "$place"
 for entry in "$tree"/* "$tree"/.[!.]*; do
   name=${entry##*/}
@@ -18,7 +18,7 @@ done
 if [ -d /recipes ]; then cp -R /recipes/. "$place/workflow/recipes/"; fi
 
 # Kernels compiled into the image are of use to a run that cannot write where they lie.
-kernels=${FAIRWAY_KERNELS:-/var/cache/fairway}
+kernels=${CONTAINER_KERNELS:-/var/cache/fairway}
 if [ -d "$kernels" ] && [ ! -w "$kernels" ]; then
   cp -R "$kernels" /tmp/kernels
   TORCHINDUCTOR_CACHE_DIR=/tmp/kernels/inductor TRITON_CACHE_DIR=/tmp/kernels/triton

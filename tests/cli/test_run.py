@@ -65,7 +65,7 @@ def test_a_recipe_runs_in_a_container_without_network_privileges_or_root(fairway
     for pair in (("--network", "none"), ("--user", "1000:1001"), ("--cap-drop", "ALL")):
         assert pair in pairs
     assert ("--security-opt", "no-new-privileges") in pairs and "--read-only" in words and "--gpus" not in words
-    assert ("--env", "FAIRWAY_IMAGE=fairway-cpu:0.1.0@sha256:1234") in pairs
+    assert ("--env", "CONTAINER_IMAGE=fairway-cpu:0.1.0@sha256:1234") in pairs
     mounts = [after for before, after in pairs if before == "--mount"]
     assert mounts == [
         *(f"type=bind,source={checkout / name},target=/work/{name}" for name in ("data", "results", "logs", "records")),

@@ -80,6 +80,11 @@ def test_each_image_sets_up_from_the_locks_that_images_toml_names():
         assert own and all(re.search(rf"-r \S*{Path(lock).name}", text) for lock in own)
 
 
+def test_no_variable_is_set_that_the_program_that_runs_would_refuse():
+    for file in [*FILES, *(ROOT / "containers").glob("*.sh"), ROOT / "src" / "fairway" / "cli" / "container.py"]:
+        assert not re.search(r"\bFAIRWAY_[A-Z]+=", file.read_text(encoding="utf-8")), file
+
+
 def test_flash_attention_is_built_at_one_commit():
     text = "\n".join(steps(ROOT / IMAGES["gpu"].containerfile))
     assert re.search(r"^ARG FLASH_ATTENTION_COMMIT=[0-9a-f]{40}$", text, flags=re.MULTILINE)

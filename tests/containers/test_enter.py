@@ -19,7 +19,11 @@ def enter(tmp_path):
     place.mkdir()
 
     def call(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        given = {"FAIRWAY_TREE": str(tree), "FAIRWAY_PLACE": str(place), "FAIRWAY_KERNELS": str(tmp_path / "none")}
+        given = {
+            "CONTAINER_TREE": str(tree),
+            "CONTAINER_PLACE": str(place),
+            "CONTAINER_KERNELS": str(tmp_path / "none"),
+        }
         return subprocess.run(
             [str(ROOT / "containers" / "enter.sh"), *words],
             env={**os.environ, **given, **environment},

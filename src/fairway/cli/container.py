@@ -1,7 +1,8 @@
 """The command line of docker or podman that runs something in an image, shut in.
 
 The container sees four folders of the checkout (data, results, logs, records) and the recipes, has no network, a root
-that is read-only, no privileges, and runs as a user that is not root. Which image it was stands in FAIRWAY_IMAGE.
+that is read-only, no privileges, and runs as a user that is not root. Which image it was stands in CONTAINER_IMAGE (not
+FAIRWAY_...: the program that runs refuses any of those that it does not know).
 """
 
 import os
@@ -55,7 +56,7 @@ def find_user(asked: str | None) -> str:
 
 
 def find_image(image: Image, root: Path, registry: str, engine: str) -> tuple[str, str]:
-    """What the engine is to run, and what it is called in FAIRWAY_IMAGE (with a digest or the image's own sum)."""
+    """What the engine is to run, and what it is called in CONTAINER_IMAGE (with a digest or the image's own sum)."""
     if registry:
         reference = published(image, root, registry)
         return reference, reference
@@ -81,7 +82,7 @@ def container_command(shut: Shut, reference: str, called: str, root: Path, words
     for name in FOLDERS:
         call += ["--mount", f"type=bind,source={root / name},target=/work/{name}"]
     call += ["--mount", f"type=bind,source={root / 'workflow' / 'recipes'},target=/recipes,readonly"]
-    call += ["--env", f"FAIRWAY_IMAGE={called}"]
+    call += ["--env", f"CONTAINER_IMAGE={called}"]
     if shut.gpus:
         call += ["--gpus", "all"] if shut.engine == "docker" else ["--device", "nvidia.com/gpu=all"]
         call += ["--shm-size", _SHARED_MEMORY]  # ranks talk through it; an engine gives 64 MB
