@@ -40,7 +40,7 @@ for name in "${names[@]}"; do
       fi
       ;;
   esac
-  size=$(buildah images --format '{{.Size}}' "localhost/fairway-$name")
+  size=$(buildah images --filter "reference=localhost/fairway-$name" --format '{{.Size}}' | head -n 1)
   archive=$(du -m "build/containers/fairway-$name.tar" | cut -f 1)
   table+=("$(printf '%-24s %s unpacked, %s MB as an archive' "$name: size" "$size" "$archive")")
 done
