@@ -21,7 +21,7 @@ GUARD := $(shell command -v flock >/dev/null && echo 'flock -n -E 75 .snakemake/
 RUN := $(BIN)/snakemake --profile workflow/profiles/local $(if $(GUARD),--nolock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup record report test recipes-smoke lint lock clean
+.PHONY: help setup record report test recipes-smoke lint lock container clean
 
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,8 +76,20 @@ lock:  ## resolve the requirements again, hashes and no index address (torch-cpu
 	  -c requirements/base.txt -o requirements/dev.txt
 	$(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(LOCK) requirements/judge.in -c requirements/base.txt -o requirements/judge.txt
+	$(LOCK) requirements/containers.in -c requirements/dev.txt -c requirements/build.txt -o requirements/containers.txt
+	$(LOCK) requirements/flash-attention.in -c requirements/dev.txt -c requirements/build.txt -o requirements/flash-attention.txt
 	$(LOCK) requirements/torch-gpu.in -c requirements/base.txt -o requirements/gpu.txt \
 	  $$(sed -n 's/^\([A-Za-z0-9_.-]*\)==.*/--no-emit-package \1/p' requirements/base.txt | sort -u)
+
+# What builds images needs neither .venv nor torch; its few packages have a lock of their own.
+IMAGES ?= cpu judge
+TOOLS := build/containers/tools-$(firstword $(shell cksum < requirements/containers.txt))
+container:  ## build IMAGES ("cpu judge") with docker, podman or buildah; ENGINE and BASE choose others (docs/containers.md)
+	@test -n "$(PYTHON)" || { echo "make container: no Python 3.11, 3.12 or 3.13 found; name one with PYTHON=" >&2; exit 2; }
+	@test -e $(TOOLS)/.done || { rm -rf $(TOOLS) && $(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/python -m pip install -q \
+	  --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements/containers.txt && touch $(TOOLS)/.done; }
+	@PYTHONPATH=src $(TOOLS)/bin/python containers/build.py $(if $(ENGINE),--engine $(ENGINE)) $(if $(BASE),--base $(BASE)) \
+	  $(if $(FRESH),--fresh) $(IMAGES)
 
 clean:  ## remove results, logs and caches; data/ and .venv stay
 	rm -rf results logs report.html .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -9,13 +9,15 @@ configfile: "workflow/config.yaml"
 validate(config, "schemas/workflow.schema.json")
 
 
-container: "containers/fairway.sif"
-
-
 report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+
+
+container: IMAGE
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/bundle.smk"
 include: "workflow/rules/train.smk"

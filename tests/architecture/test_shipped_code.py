@@ -132,7 +132,8 @@ for name in {MODULES!r}:
 assert state() == before
 assert not torch.cuda.is_initialized()
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # -B: in a tree that nothing was imported from yet, Python would make the folders of its own cache.
+    result = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-PARTS = ("Snakefile", "workflow", "schemas")
+PARTS = ("Snakefile", "workflow", "schemas", "containers", "requirements")
 
 STAND_IN = """#!/usr/bin/env bash
 # Writes what each verb of fairway writes, at once, and notes the call.

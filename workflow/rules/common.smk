@@ -1,11 +1,13 @@
 # What the rules ask of a recipe. Everything else about a recipe is decided by `fairway`.
 import os
 from functools import cache
+from pathlib import Path
 
-from fairway.errors import RecipeError
+from fairway.errors import FairwayError, RecipeError
 from fairway.recipes.load import load_recipe, read_chain
 from fairway.recipes.locate import dataset_name, recipe_names
 from fairway.records.code import bundle_sources
+from fairway.records.images import workflow_image
 from snakemake.exceptions import WorkflowError
 
 # What the file that runs is made of: it is made again when any of these changes, and a stage runs again when it is
@@ -20,6 +22,15 @@ PROCESSES = (
     if config["gpus"] < 2
     else f"torchrun --standalone --nproc-per-node={config['gpus']}"
 )
+
+
+# With `--software-deployment-method apptainer` rules run in this image of containers/images.toml.
+try:
+    IMAGE = workflow_image(
+        "gpu" if config["gpus"] else "cpu", Path(workflow.basedir), config["registry"]
+    )
+except FairwayError as error:
+    raise WorkflowError(str(error))
 
 
 wildcard_constraints:

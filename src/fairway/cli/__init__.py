@@ -8,6 +8,7 @@
 - ``bundle``: the one file that ships.
 - ``fetch``, ``train``, ``calibrate``, ``rotate_gptq``, ``compress``, ``evaluate``: the stages of the pipeline.
 - ``verify``, ``record``, ``check``: judge one seed, assemble a record, judge any folder.
+- ``run``, ``container``: the whole pipeline, here or in an image; what docker or podman is told.
 - ``recipe``, ``inspect``, ``figures``: show a recipe, an artifact, a run.
 - ``smoke``: recipes in small, side by side.
 """

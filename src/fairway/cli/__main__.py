@@ -14,6 +14,7 @@ from fairway.errors import FairwayError
 
 VERBS = {
     "recipe": "Show, resolve, compare and list recipes; forecast an artifact's size.",
+    "run": "Run a recipe's whole pipeline, here or in a container.",
     "fetch": "Get a corpus and a tokenizer and write official shards.",
     "card": "Describe a folder of shards, and look for validation documents in training.",
     "bundle": "Write a recipe's program as one file, readable and self-extracting.",

@@ -19,4 +19,5 @@
 - ``checkout``: the folder into a clone of the challenge repository, and the proof that it is all that changes.
 - ``pull_request``: the text of the pull request, from the judged folder.
 - ``smoke``: a recipe's whole pipeline in small, from bundle to verdict.
+- ``images``: images of the environment, and which build of each is meant.
 """
