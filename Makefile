@@ -54,8 +54,10 @@ record: $(STAMP)  ## run the whole pipeline for the pocket recipe; print where t
 report: record  ## write report.html: figures, rules, run times
 	$(RUN) --report report.html -- $(RECORD) $(FIGURE)
 
+# Tests that start many processes run beside the others: together they take two cores, one after the other far longer.
+APART := tests/bundle tests/workflow
 test: $(STAMP)  ## run the whole test suite: once with checked shapes, then the torch.compile tests without
-	$(BIN)/pytest
+	@$(BIN)/pytest $(APART) & apart=$$!; $(BIN)/pytest $(APART:%=--ignore=%); rest=$$?; wait $$apart && exit $$rest
 	$(BIN)/pytest tests/compiled -q --import-mode=importlib -o addopts=""
 
 recipes-smoke: $(STAMP)  ## every recipe at reduced width, from training to verdict; `fairway recipe list` then says so
