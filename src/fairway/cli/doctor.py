@@ -80,7 +80,7 @@ def command(
         check_memory(environment, recorded.peak_bytes if recorded else None),
         check_disk(folder, _needed_bytes(recipe, folder)),
         check_packages(environment, root, recorded.environment if recorded else None),
-        check_compiler(environment, needed=recipe.train.compile),
+        check_compiler(environment, needed=bool(recipe.train.compile)),
         check_walls(find_walls()),
         _data(folder),
     ]

@@ -22,7 +22,7 @@ from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import Error as SignatureError
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from fairway.errors import FairwayError
 from fairway.records.layout import (
@@ -123,7 +123,7 @@ def new_key(private: Path, public: Path) -> None:
 
 def _signer(key: Path) -> CryptoSigner:
     try:
-        return CryptoSigner(load_pem_private_key(key.read_bytes(), None))  # type: ignore[arg-type]
+        return CryptoSigner(load_pem_private_key(key.read_bytes(), None))
     except OSError as error:
         raise FairwayError(f"{key}: cannot be read: {error.strerror}") from error
     except (TypeError, ValueError, SignatureError) as error:

@@ -137,10 +137,10 @@ def _refused(envelope: dict[str, Any], public_key: bytes) -> str:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
     from securesystemslib.dsse import Envelope
     from securesystemslib.exceptions import Error
-    from securesystemslib.signer import SSlibKey
+    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
     try:
-        key = SSlibKey.from_crypto(load_pem_public_key(public_key))  # type: ignore[arg-type]
+        key = SSlibKey.from_crypto(load_pem_public_key(public_key))
     except (ValueError, UnsupportedAlgorithm, Error) as error:
         return f"the key cannot be read: {error}"
     try:
