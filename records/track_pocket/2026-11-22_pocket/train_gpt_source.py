@@ -1,6 +1,6 @@
 """pocket: the whole competition on a laptop's CPU in minutes, with every mechanism of the full recipe switched on.
 
-This file is the program of one recipe (48ca0c6525b34631ef53b07b6fb1702dd2125ec68b41d54ef8d106e767a8cd82),
+This file is the program of one recipe (79f2f899e0cf7ecbc85b3214a512e097df51c587d7014d22f9601551bc9e247d),
 made by fairway from its modules: what the recipe never takes is left out. `train_gpt.py` is the same program, minified
 and compressed. Run it whole (`python {this file}`, or torchrun) or by stages (`--stage`); `launch` below says how.
 """
@@ -83,12 +83,17 @@ class RefereeError(FairwayError):
     """An evaluation method tried to score twice, skip a token, or learn before scoring."""
 
 
-# ---- fairway.data.documents ------------------------------------------------------------------------------------------
-# Documents inside a flat stream of tokens: each begins with BOS, none ends with a token of its own (recipes A.2).
+# ---- fairway.spec.data -----------------------------------------------------------------------------------------------
+# Corpus, tokenizer and split.
 
 
 BOS = 1
 """Beginning of document, the same id in every tokenizer of the track."""
+
+
+# ---- fairway.data.documents ------------------------------------------------------------------------------------------
+# Documents inside a flat stream of tokens: each begins with BOS, none ends with a token of its own (recipes A.2).
+
 
 _SEGMENT_BOUNDS_MULTIPLE = 64
 
@@ -268,11 +273,11 @@ class TokenBatches(ABC):
         """Go back to the first span."""
 
     @abstractmethod
-    def _next_place(self) -> tuple[int, int]:
-        """Shard and position of the next span, and step over it."""
+    def _next_place(self) -> Any:
+        """Where the next span lies (shard and position, or several of them), and step over it."""
 
     @abstractmethod
-    def _read(self, place: tuple[int, int]) -> Tensor:
+    def _read(self, place: Any) -> Tensor:
         """Tokens of the span at a place."""
 
     @abstractmethod
@@ -286,13 +291,13 @@ class PackedBatches(TokenBatches):
     def __init__(self, files: Sequence[Path], *, tokens: int, context: int, rank: int, world: int) -> None:
         super().__init__(files, tokens=tokens, context=context, rank=rank, world=world)
         # A shard may begin inside a document; what comes before its first BOS has lost its beginning.
-        self._first: list[int] = []
+        self._first_bos: list[int] = []
         for file, shard in zip(self._files, self._shards, strict=True):
             first = find_token(shard, BOS)
             if first is None:
                 raise DataError(f"{file}: no document begins here (no token {BOS})")
-            self._first.append(first)
-        room = max(len(shard) - first for shard, first in zip(self._shards, self._first, strict=True))
+            self._first_bos.append(first)
+        room = max(len(shard) - first for shard, first in zip(self._shards, self._first_bos, strict=True))
         if room < self._span:
             raise DataError(
                 f"a micro-batch of {self._span - 1} tokens needs a shard with {self._span} from its first document on;"
@@ -307,7 +312,7 @@ class PackedBatches(TokenBatches):
     def _next_place(self) -> tuple[int, int]:
         # The constructor has seen that at least one shard holds a span, so this ends.
         while True:
-            start = self._first[self._shard] if self._cursor is None else self._cursor
+            start = self._first_bos[self._shard] if self._cursor is None else self._cursor
             if start + self._span <= len(self._shards[self._shard]):
                 self._cursor = start + self._span
                 return self._shard, start
@@ -401,212 +406,6 @@ def load_tokenizer(path: Path) -> SentencePieceProcessor:
         raise DataError(f"{path}: cannot be read as a tokenizer: {error.strerror}") from error
     except (RuntimeError, ValueError) as error:
         raise DataError(f"{path}: is not a SentencePiece model") from error
-
-
-# ---- fairway.spec.roles ----------------------------------------------------------------------------------------------
-# Parameter name to role: total over the model, decided once.
-
-
-class Role(StrEnum):
-    """What a tensor does in the model."""
-
-    EMBEDDING = "embedding"
-    QUERY = "query"
-    KEY = "key"
-    VALUE = "value"
-    ATTN_OUT = "attn_out"
-    MLP_UP = "mlp_up"
-    MLP_DOWN = "mlp_down"
-    CONTROL = "control"
-    """Scales, gains, mixes and gates: no matrix of a linear map."""
-
-
-ATTENTION_ROLES = (Role.QUERY, Role.KEY, Role.VALUE, Role.ATTN_OUT)
-MLP_ROLES = (Role.MLP_UP, Role.MLP_DOWN)
-MATRIX_ROLES = ATTENTION_ROLES + MLP_ROLES
-
-BANK_NAMES = ("qo_bank", "kv_bank", "up_bank", "down_bank")
-
-_PART_ROLES = {
-    "q": Role.QUERY,
-    "k": Role.KEY,
-    "v": Role.VALUE,
-    "o": Role.ATTN_OUT,
-    "up": Role.MLP_UP,
-    "down": Role.MLP_DOWN,
-}
-_CONTROL_NAMES = frozenset(
-    {
-        "attn_scale",
-        "mlp_scale",
-        "resid_mix",
-        "q_gain",
-        "skip_weight",
-        "skip_gate",
-        "lane_decay",
-        "lane_mix",
-    }
-)
-_MATRIX_NAME = re.compile(r"blocks\.(\d+)\.(q|k|v|o|up|down)")
-
-
-def matrix_name(layer: int, part: str) -> str:
-    """Name of one matrix outside its bank, e.g. ``blocks.3.up``."""
-    if part not in _PART_ROLES:
-        raise ValueError(f"part must be one of {', '.join(_PART_ROLES)}, got {part!r}")
-    return f"blocks.{layer}.{part}"
-
-
-def split_matrix_name(name: str) -> tuple[int, str]:
-    """Layer and part of ``blocks.<layer>.<part>``; ``ValueError`` for any other name."""
-    match = _MATRIX_NAME.fullmatch(name)
-    if match is None:
-        raise ValueError(f"a matrix is named blocks.<layer>.<q|k|v|o|up|down>, got {name!r}")
-    return int(match[1]), match[2]
-
-
-def is_named(name: str) -> bool:
-    """Whether a tensor outside its bank may be called so."""
-    return name == "embedding" or name in _CONTROL_NAMES or _MATRIX_NAME.fullmatch(name) is not None
-
-
-def role_of(name: str) -> Role:
-    """Role of a tensor outside its bank; ``ValueError`` for a name nobody declared."""
-    if name == "embedding":
-        return Role.EMBEDDING
-    if name in _CONTROL_NAMES:
-        return Role.CONTROL
-    _, part = split_matrix_name(name)
-    return _PART_ROLES[part]
-
-
-# ---- fairway.model.banks ---------------------------------------------------------------------------------------------
-# Banks to single matrices and back, for everything that speaks of one matrix at a time.
-
-
-_BANK_PARTS = {"qo_bank": ("q", "o"), "kv_bank": ("k", "v"), "up_bank": ("up",), "down_bank": ("down",)}
-"""Parts of each bank, one after another, each over all layers."""
-
-
-def unbank(state: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """The same weights with ``blocks.<layer>.<part>`` for each matrix; all other names stay. Slices are views."""
-    matrices: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if name not in BANK_NAMES:
-            matrices[name] = tensor
-            continue
-        parts = _BANK_PARTS[name]
-        if tensor.shape[0] != layers * len(parts):
-            raise ValueError(f"{name} must hold {layers * len(parts)} matrices, got {tensor.shape[0]}")
-        for i, matrix in enumerate(tensor.unbind()):
-            matrices[matrix_name(i % layers, parts[i // layers])] = matrix
-    return matrices
-
-
-def bank(matrices: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """The inverse of ``unbank``: a state dict that ``Gpt`` loads; ``ValueError`` names a matrix that is missing."""
-    state: dict[str, Tensor] = {}
-    banked = [matrix_name(i, part) for parts in _BANK_PARTS.values() for part in parts for i in range(layers)]
-    missing = [name for name in banked if name not in matrices]
-    if missing:
-        raise ValueError(f"matrices missing for {layers} layers: {', '.join(missing)}")
-    for name, tensor in matrices.items():
-        if name not in banked:
-            if name.startswith("blocks."):
-                layer, _ = split_matrix_name(name)
-                raise ValueError(f"{name} is of layer {layer}, but there are {layers} layers")
-            state[name] = tensor
-    for name, parts in _BANK_PARTS.items():
-        state[name] = torch.stack([matrices[matrix_name(i, part)] for part in parts for i in range(layers)])
-    return state
-
-
-# ---- fairway.kernels.norms -------------------------------------------------------------------------------------------
-# Root-mean-square normalisation whose gradient is four passes instead of the dozen that autograd composes.
-
-
-RMS_EPS = torch.finfo(torch.float32).eps
-"""Added to each mean square, in every norm of the model."""
-
-
-def inverse_rms(x: Tensor) -> Tensor:
-    """``1 / sqrt(mean(x**2) + eps)`` over the last axis, at least in float32."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
-    return norm.square_().div_(x.shape[-1]).add_(RMS_EPS).rsqrt_()
-
-
-class _RmsNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
-        r = inverse_rms(x).mul_(scale)
-        y = (x * r).to(x.dtype)
-        ctx.save_for_backward(y, r)
-        ctx.scale = scale
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        # With y = scale rho x: dx = scale rho (dy - y mean(dy y) / scale**2).
-        y, r = ctx.saved_tensors
-        along = (grad * y).sum(-1, keepdim=True, dtype=r.dtype).mul_(-1.0 / (ctx.scale**2 * y.shape[-1]))
-        return (torch.addcmul(grad, y, along.to(y.dtype)) * r).to(grad.dtype), None
-
-
-def scaled_rms_norm(x: Tensor, scale: float = 1.0) -> Tensor:
-    """``x`` divided by its root mean square over the last axis, times a positive constant; no learned gain."""
-    return cast(Tensor, _RmsNorm.apply(x, scale))
-
-
-# ---- fairway.kernels.softcap_ce --------------------------------------------------------------------------------------
-# Cross-entropy of softcapped logits, forward and gradient in one pass over cache-sized blocks.
-
-
-_CE_BLOCK_ENTRIES = 1 << 18
-"""Logits treated at once: a megabyte of float32 stays in a core's cache over the few passes a block needs."""
-
-
-def softcap(logits: Tensor, cap: float) -> Tensor:
-    """``cap * tanh(logits / cap)``: near the identity around 0, never beyond ``cap``."""
-    return torch.tanh(logits / cap) * cap
-
-
-class _SoftcapCe(torch.autograd.Function):
-    """The gradient is known with the value, so it is written in the forward and only scaled in the backward."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, cap: float) -> Tensor:
-        rows, vocab = logits.shape
-        nats = logits.new_empty(rows, dtype=torch.float32)
-        grad = torch.empty_like(logits, dtype=torch.float32) if ctx.needs_input_grad[0] else None
-        block = max(1, _CE_BLOCK_ENTRIES // vocab)
-        for start in range(0, rows, block):
-            stop = min(start + block, rows)
-            target = targets[start:stop, None]
-            t = (logits[start:stop].float() * (1.0 / cap)).tanh_()
-            z = t * cap
-            z_target = z.gather(1, target).squeeze(1)
-            # z lies in -cap..cap, so e^(z - max) neither overflows nor do all terms vanish.
-            top = z.amax(dim=1, keepdim=True)
-            p = z.sub_(top).exp_()
-            total = p.sum(dim=1, keepdim=True)
-            torch.sub(total.log().add_(top).squeeze(1), z_target, out=nats[start:stop])
-            if grad is not None:
-                p.div_(total).scatter_add_(1, target, p.new_full((), -1.0).expand(stop - start, 1))
-                torch.addcmul(p, p, t.square_(), value=-1.0, out=grad[start:stop])
-        ctx.save_for_backward(grad)
-        ctx.logits_dtype = logits.dtype
-        return nats
-
-    @staticmethod
-    def backward(ctx: Any, nats_grad: Tensor) -> tuple[Tensor, None, None]:
-        (grad,) = ctx.saved_tensors
-        return (grad * nats_grad[:, None]).to(ctx.logits_dtype), None, None
-
-
-def softcap_ce(raw_logits_NV: Tensor, targets_N: Tensor, cap: float) -> Tensor:
-    """Nats of each target under ``softmax(softcap(raw_logits))``, float32."""
-    return cast(Tensor, _SoftcapCe.apply(raw_logits_NV, targets_N.long(), cap))
 
 
 # ---- fairway.kernels.varlen_attention --------------------------------------------------------------------------------
@@ -703,6 +502,319 @@ def segment_attention(
         _gather_rows(v_NGK, into, back).unflatten(0, rows),
     )
     return y_BTHK.flatten(0, 1).index_select(0, back)
+
+
+# ---- fairway.kernels.softcap_ce --------------------------------------------------------------------------------------
+# Cross-entropy of softcapped logits, forward and gradient in one pass over cache-sized blocks.
+
+
+_CE_BLOCK_ENTRIES = 1 << 18
+"""Logits treated at once: a megabyte of float32 stays in a core's cache over the few passes a block needs."""
+
+
+def softcap(logits: Tensor, cap: float) -> Tensor:
+    """``cap * tanh(logits / cap)``: near the identity around 0, never beyond ``cap``."""
+    return torch.tanh(logits / cap) * cap
+
+
+class _SoftcapCe(torch.autograd.Function):
+    """The gradient is known with the value, so it is written in the forward and only scaled in the backward."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, cap: float) -> Tensor:
+        rows, vocab = logits.shape
+        nats = logits.new_empty(rows, dtype=torch.float32)
+        grad = torch.empty_like(logits, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+        block = max(1, _CE_BLOCK_ENTRIES // vocab)
+        for start in range(0, rows, block):
+            stop = min(start + block, rows)
+            target = targets[start:stop, None]
+            t = (logits[start:stop].float() * (1.0 / cap)).tanh_()
+            z = t * cap
+            z_target = z.gather(1, target).squeeze(1)
+            # z lies in -cap..cap, so e^(z - max) neither overflows nor do all terms vanish.
+            top = z.amax(dim=1, keepdim=True)
+            p = z.sub_(top).exp_()
+            total = p.sum(dim=1, keepdim=True)
+            torch.sub(total.log().add_(top).squeeze(1), z_target, out=nats[start:stop])
+            if grad is not None:
+                p.div_(total).scatter_add_(1, target, p.new_full((), -1.0).expand(stop - start, 1))
+                torch.addcmul(p, p, t.square_(), value=-1.0, out=grad[start:stop])
+        ctx.save_for_backward(grad)
+        ctx.logits_dtype = logits.dtype
+        return nats
+
+    @staticmethod
+    def backward(ctx: Any, nats_grad: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = ctx.saved_tensors
+        return (grad * nats_grad[:, None]).to(ctx.logits_dtype), None, None
+
+
+def softcap_ce(raw_logits_NV: Tensor, targets_N: Tensor, cap: float) -> Tensor:
+    """Nats of each target under ``softmax(softcap(raw_logits))``, float32."""
+    return cast(Tensor, _SoftcapCe.apply(raw_logits_NV, targets_N.long(), cap))
+
+
+# ---- fairway.spec.model ----------------------------------------------------------------------------------------------
+# Sizes and mechanisms of the one forward (recipes B.5).
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loops:
+    """Depth recurrence: layers ``first..last`` run ``1 + extra`` times once a fraction of training is over (#1394)."""
+
+    first: int
+    last: int
+    extra: int
+    start_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoLanes:
+    """From layer ``start`` on attention and MLP run side by side on two residual lanes (#1529, split as #1530)."""
+
+    start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A decoder with tied embedding and banked weights; what defaults leave out is ``fairway.spec.mechanisms``."""
+
+    vocab_size: int
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    mlp_width: int
+    rope_dims: int
+    """Leading dimensions of a head that rotate (partial RoPE)."""
+    rope_base: float
+    qk_gain: float
+    softcap: float
+    xsa_last: int
+    """Exclusive self attention on so many last layers; 0 switches it off."""
+    negative_slope: float
+    """Of the leaky ReLU that is squared in the MLP."""
+    embedding_std: float
+    start: Literal["orthogonal", "uniform"]
+    """Of Q, K, V and MLP up; ``uniform`` is within 1/sqrt(inputs), PyTorch's own."""
+    loops: Loops
+    lanes: TwoLanes
+
+    @property
+    def head_width(self) -> int:
+        """Channels of one head."""
+        return self.width // self.heads
+
+    @property
+    def kv_width(self) -> int:
+        """Channels of all key heads together."""
+        return self.kv_heads * self.head_width
+
+
+# ---- fairway.spec.roles ----------------------------------------------------------------------------------------------
+# Parameter name to role: total over the model, decided once.
+
+
+class Role(StrEnum):
+    """What a tensor does in the model."""
+
+    EMBEDDING = "embedding"
+    """Tables with a row a token, or a hash of tokens; the token embedding is the head too."""
+    QUERY = "query"
+    KEY = "key"
+    VALUE = "value"
+    ATTN_OUT = "attn_out"
+    MLP_UP = "mlp_up"
+    MLP_DOWN = "mlp_down"
+    CONTROL = "control"
+    """Scales, gains, mixes, gates and small maps: kept as they are."""
+    CORRECTION = "correction"
+    """Factors of what is added to a rounded matrix, rows of rounded gates; no parameter of a model."""
+
+
+ATTENTION_ROLES = (Role.QUERY, Role.KEY, Role.VALUE, Role.ATTN_OUT)
+MLP_ROLES = (Role.MLP_UP, Role.MLP_DOWN)
+MATRIX_ROLES = ATTENTION_ROLES + MLP_ROLES
+
+_PART_ROLES = {
+    "q": Role.QUERY,
+    "q_in": Role.QUERY,
+    "q_out": Role.QUERY,
+    "k": Role.KEY,
+    "v": Role.VALUE,
+    "o": Role.ATTN_OUT,
+    "up": Role.MLP_UP,
+    "down": Role.MLP_DOWN,
+}
+BANK = "_bank"
+"""How the names of parameters end that hold one matrix of each layer, or two."""
+_MATRIX_NAME = re.compile(r"blocks\.(\d+)\.(\w+)")
+_CONTROL_NAME = re.compile(r"\w+_(scale|gain|mix|weight|gate|decay|bias)")
+"""A control parameter's name ends in what it is."""
+
+
+def matrix_name(layer: int, part: str) -> str:
+    """Name of one matrix outside its bank, e.g. ``blocks.3.up``."""
+    if part not in _PART_ROLES:
+        raise ValueError(f"part must be one of {', '.join(_PART_ROLES)}, got {part!r}")
+    return f"blocks.{layer}.{part}"
+
+
+def split_matrix_name(name: str) -> tuple[int, str]:
+    """Layer and part of ``blocks.<layer>.<part>``; ``ValueError`` for any other name."""
+    match = _MATRIX_NAME.fullmatch(name)
+    if match is None or match[2] not in _PART_ROLES:
+        raise ValueError(f"a matrix is named blocks.<layer>.<{'|'.join(_PART_ROLES)}>, got {name!r}")
+    return int(match[1]), match[2]
+
+
+def is_named(name: str) -> bool:
+    """Whether a tensor outside its bank may be called so."""
+    try:
+        role_of(name)
+    except ValueError:
+        return False
+    return True
+
+
+def role_of(name: str) -> Role:
+    """Role of a tensor outside its bank; ``ValueError`` for a name nobody declared."""
+    if name.endswith("embedding"):
+        return Role.EMBEDDING
+    if _CONTROL_NAME.fullmatch(name):
+        return Role.CONTROL
+    if name.endswith((".left", ".right", ".rows")):
+        return Role.CORRECTION
+    _, part = split_matrix_name(name)
+    return _PART_ROLES[part]
+
+
+# ---- fairway.model.banks ---------------------------------------------------------------------------------------------
+# Banks to single matrices and back, for everything that speaks of one matrix at a time.
+
+
+def bank_parts(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
+    """Parts of each bank, one after another, each over all layers."""
+    parts = {"qo_bank": ("q", "o"), "kv_bank": ("k", "v"), "up_bank": ("up",), "down_bank": ("down",)}
+    return parts
+
+
+def unbank(state: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+    """The same weights with ``blocks.<layer>.<part>`` for each matrix; all other names stay. Slices are views."""
+    matrices: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if not name.endswith(BANK):
+            matrices[name] = tensor
+            continue
+        parts = bank_parts(spec)[name]
+        if tensor.shape[0] != spec.layers * len(parts):
+            raise ValueError(f"{name} must hold {spec.layers * len(parts)} matrices, got {tensor.shape[0]}")
+        for i, matrix in enumerate(tensor.unbind()):
+            matrices[matrix_name(i % spec.layers, parts[i // spec.layers])] = matrix
+    return matrices
+
+
+def bank(matrices: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+    """The inverse of ``unbank``: a state dict that ``Gpt`` loads; ``ValueError`` names a matrix that is missing."""
+    state: dict[str, Tensor] = {}
+    layers, banks = range(spec.layers), bank_parts(spec)
+    banked = [matrix_name(i, part) for parts in banks.values() for part in parts for i in layers]
+    missing = [name for name in banked if name not in matrices]
+    if missing:
+        raise ValueError(f"matrices missing for {spec.layers} layers: {', '.join(missing)}")
+    for name, tensor in matrices.items():
+        if name not in banked:
+            if name.startswith("blocks."):
+                layer, _ = split_matrix_name(name)
+                raise ValueError(f"{name} is of layer {layer}, but there are {spec.layers} layers")
+            state[name] = tensor
+    for name, parts in banks.items():
+        state[name] = torch.stack([matrices[matrix_name(i, part)] for part in parts for i in layers])
+    return state
+
+
+# ---- fairway.kernels.channel_sum -------------------------------------------------------------------------------------
+# Sums of streams, each weighted by channel: what joins the residual stream, its skips and its lanes.
+
+
+class _ChannelSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, terms: int, *given: Tensor | None) -> Tensor:
+        streams, weights = given[:terms], given[terms:]
+        ctx.terms = terms
+        ctx.save_for_backward(*given)
+        total: Tensor | None = None
+        for x, w in zip(streams, weights, strict=True):
+            assert x is not None
+            if total is None:
+                total = x if w is None else x * w
+            else:
+                total = total + x if w is None else torch.addcmul(total, x, w)
+        assert total is not None
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        streams, weights = saved[: ctx.terms], saved[ctx.terms :]
+        needs_x, needs_w = ctx.needs_input_grad[1 : 1 + ctx.terms], ctx.needs_input_grad[1 + ctx.terms :]
+        x_grads = [
+            None if not needed else grad if w is None else grad * w for w, needed in zip(weights, needs_x, strict=True)
+        ]
+        w_grads = [
+            (grad * x).flatten(0, -2).sum(0) if needed else None for x, needed in zip(streams, needs_w, strict=True)
+        ]
+        return None, *x_grads, *w_grads
+
+
+def channel_sum(*terms: tuple[Tensor, Tensor | None]) -> Tensor:
+    """``sum of weight * stream`` over (stream, weight) pairs of at least two; no weight counts as one.
+
+    Autograd's own rule for a fused multiply-add spends one more pass over memory on each term.
+    """
+    assert len(terms) >= 2
+    if torch.compiler.is_compiling():
+        # A compiler fuses the plain sum itself, and refuses custom functions that are given one tensor twice.
+        return functools.reduce(operator.add, (x if w is None else x * w for x, w in terms))
+    return cast(Tensor, _ChannelSum.apply(len(terms), *(x for x, _ in terms), *(w for _, w in terms)))
+
+
+# ---- fairway.kernels.norms -------------------------------------------------------------------------------------------
+# Root-mean-square normalisation whose gradient is four passes instead of the dozen that autograd composes.
+
+
+RMS_EPS = torch.finfo(torch.float32).eps
+"""Added to each mean square, in every norm of the model."""
+
+
+def inverse_rms(x: Tensor) -> Tensor:
+    """``1 / sqrt(mean(x**2) + eps)`` over the last axis, at least in float32."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
+    return norm.square_().div_(x.shape[-1]).add_(RMS_EPS).rsqrt_()
+
+
+class _RmsNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        r = inverse_rms(x).mul_(scale)
+        y = (x * r).to(x.dtype)
+        ctx.save_for_backward(y, r)
+        ctx.scale = scale
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        # With y = scale rho x: dx = scale rho (dy - y mean(dy y) / scale**2).
+        y, r = ctx.saved_tensors
+        along = (grad * y).sum(-1, keepdim=True, dtype=r.dtype).mul_(-1.0 / (ctx.scale**2 * y.shape[-1]))
+        return (torch.addcmul(grad, y, along.to(y.dtype)) * r).to(grad.dtype), None
+
+
+def scaled_rms_norm(x: Tensor, scale: float = 1.0) -> Tensor:
+    """``x`` divided by its root mean square over the last axis, times a positive constant; no learned gain."""
+    return cast(Tensor, _RmsNorm.apply(x, scale))
 
 
 # ---- fairway.kernels.exclusive ---------------------------------------------------------------------------------------
@@ -818,6 +930,10 @@ HEAD = Site(slot=-1, layer=-1, part="head")
 HEAD_IN = Site(slot=-1, layer=-1, part="head_in")
 
 
+def _hook_entered(tokens: Tensor, positions: Tensor, x: Tensor) -> Tensor:
+    return x
+
+
 def _hook_unadapted(site: Site, x: Tensor, y: Tensor) -> Tensor:
     return y
 
@@ -839,6 +955,8 @@ class Hooks:
     input and its output before ``attn_scale``; ``mlp`` likewise (recipes E.5).
     """
 
+    enter: Callable[[Tensor, Tensor, Tensor], Tensor] = _hook_entered
+    """(tokens, positions in their pieces, x) -> x: what the first layer reads."""
     adapt: Callable[[Site, Tensor, Tensor], Tensor] = _hook_unadapted
     """(site, input, output) -> output."""
     observe: Callable[[Site, Tensor], None] = _hook_unobserved
@@ -868,96 +986,85 @@ def rotary_table(positions_T: Tensor, rope_dims: int, base: float, dtype: torch.
     return Rotary(cos=angles.cos().to(dtype), sin=angles.sin().to(dtype))
 
 
-# ---- fairway.model.attention -----------------------------------------------------------------------------------------
-# Projections, rotary, gains, causal attention, exclusive self attention.
+# ---- fairway.model.weights -------------------------------------------------------------------------------------------
+# What one run of one layer multiplies with, and what is the same for all tokens of a forward.
 
 
-class AttentionWeights(NamedTuple):
-    """One layer's slices of the banks."""
+class LayerWeights(NamedTuple):
+    """Everything one layer multiplies with: its matrices, then its slices of the parameters that are so named.
+
+    None stands for what the spec leaves out.
+    """
 
     q: Tensor
+    """To the heads: from the stream, or from ``narrow_q`` where Q is a product."""
     k: Tensor
     v: Tensor
     o: Tensor
-    gain: Tensor
+    up: Tensor
+    down: Tensor
+    q_gain: Tensor
+    attn_scale: Tensor
+    mlp_scale: Tensor
+    resid_mix: Tensor
+    lane_decay: Tensor | None = None
+    lane_mix: Tensor | None = None
+    """From attention and MLP (rows) to lanes (columns)."""
 
 
-def attention_output(
-    x: Tensor,
-    weights: AttentionWeights,
-    *,
-    rotary: Rotary,
-    packing: Packing | None,
-    exclusive: bool,
-    slot: int,
-    layer: int,
-    hooks: Hooks,
-) -> Tensor:
+class BlockContext(NamedTuple):
+    """What is the same for all tokens of one run of one layer; all but ``slot`` and ``layer`` for all runs too."""
+
+    spec: ModelSpec
+    x0: Tensor
+    rotary: Rotary
+    packing: Packing | None
+    hooks: Hooks
+    slot: int = 0
+    layer: int = 0
+
+    def site(self, part: str) -> Site:
+        """A place in this run of this layer."""
+        return Site(self.slot, self.layer, part)
+
+
+def layer_weights(named: Mapping[str, Tensor], spec: ModelSpec, dtype: torch.dtype) -> list[LayerWeights]:
+    """Slices of the parameters by one unbind each: indexing would cost a bank-sized gradient a use."""
+    parts = {name: named[name].to(dtype).unbind() for name in LayerWeights._fields if name in named}
+    n, bank = spec.layers, named["qo_bank"]
+    qo, kv = bank.to(dtype).unbind(), named["kv_bank"].to(dtype).unbind()
+    parts |= {"q": qo[:n], "o": qo[-n:], "k": kv[:n], "v": kv[n:]}
+    parts |= {"up": named["up_bank"].to(dtype).unbind(), "down": named["down_bank"].to(dtype).unbind()}
+    return [LayerWeights(**{name: slices[i] for name, slices in parts.items()}) for i in range(n)]
+
+
+# ---- fairway.model.attention -----------------------------------------------------------------------------------------
+# Projections, rotary, gains, causal attention, exclusive self attention, gates of heads.
+
+
+def attention_output(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
     """What the attention of one layer adds, before ``attn_scale``; inside segments where there is a packing."""
-    hooks.observe(Site(slot, layer, "attn_in"), x)
+    spec, hooks, packing = context.spec, context.hooks, context.packing
+    hooks.observe(context.site("attn_in"), x)
     rotated = hooks.rotate("attn_in", x)
-    width = x.shape[-1] // weights.gain.shape[0]
-    q = hooks.adapt(Site(slot, layer, "q"), x, F.linear(rotated, weights.q)).unflatten(-1, (-1, width))
-    k = hooks.adapt(Site(slot, layer, "k"), x, F.linear(rotated, weights.k)).unflatten(-1, (-1, width))
-    v = hooks.adapt(Site(slot, layer, "v"), x, F.linear(rotated, weights.v)).unflatten(-1, (-1, width))
-    q = rotary_heads(q, weights.gain, rotary.cos, rotary.sin)
-    k = rotary_heads(k, None, rotary.cos, rotary.sin)
+    q = F.linear(rotated, weights.q)
+    k, v = F.linear(rotated, weights.k), F.linear(rotated, weights.v)
+    heads = (-1, x.shape[-1] // spec.heads)
+    q = hooks.adapt(context.site("q"), x, q).unflatten(-1, heads)
+    k = hooks.adapt(context.site("k"), x, k).unflatten(-1, heads)
+    v = hooks.adapt(context.site("v"), x, v).unflatten(-1, heads)
+    q = rotary_heads(q, weights.q_gain, context.rotary.cos, context.rotary.sin)
+    k = rotary_heads(k, None, context.rotary.cos, context.rotary.sin)
     if packing is None:
         y = causal_attention(q, k, v)
     else:
-        y = segment_attention(q[0], k[0], v[0], packing)[None]
-    if exclusive:
+        y = segment_attention(q[0], k[0], v[0], cast(Packing, packing))[None]
+    if context.layer >= spec.layers - spec.xsa_last:
         y = exclude_self(y, v)
     y = y.flatten(-2)
-    hooks.observe(Site(slot, layer, "attn_proj_in"), y)
-    y = F.linear(hooks.rotate("attn_proj_in", y), weights.o)
-    return hooks.adapt(Site(slot, layer, "o"), x, y)
-
-
-# ---- fairway.kernels.channel_sum -------------------------------------------------------------------------------------
-# Sums of streams, each weighted by channel: what joins the residual stream, its skips and its lanes.
-
-
-class _ChannelSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, terms: int, *given: Tensor | None) -> Tensor:
-        streams, weights = given[:terms], given[terms:]
-        ctx.terms = terms
-        ctx.save_for_backward(*given)
-        total: Tensor | None = None
-        for x, w in zip(streams, weights, strict=True):
-            assert x is not None
-            if total is None:
-                total = x if w is None else x * w
-            else:
-                total = total + x if w is None else torch.addcmul(total, x, w)
-        assert total is not None
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        streams, weights = saved[: ctx.terms], saved[ctx.terms :]
-        needs_x, needs_w = ctx.needs_input_grad[1 : 1 + ctx.terms], ctx.needs_input_grad[1 + ctx.terms :]
-        x_grads = [
-            None if not needed else grad if w is None else grad * w for w, needed in zip(weights, needs_x, strict=True)
-        ]
-        w_grads = [
-            (grad * x).flatten(0, -2).sum(0) if needed else None for x, needed in zip(streams, needs_w, strict=True)
-        ]
-        return None, *x_grads, *w_grads
-
-
-def channel_sum(*terms: tuple[Tensor, Tensor | None]) -> Tensor:
-    """``sum of weight * stream`` over (stream, weight) pairs of at least two; no weight counts as one.
-
-    Autograd's own rule for a fused multiply-add spends one more pass over memory on each term.
-    """
-    assert len(terms) >= 2
-    if torch.compiler.is_compiling():
-        # A compiler fuses the plain sum itself, and refuses custom functions that are given one tensor twice.
-        return functools.reduce(operator.add, (x if w is None else x * w for x, w in terms))
-    return cast(Tensor, _ChannelSum.apply(len(terms), *(x for x, _ in terms), *(w for _, w in terms)))
+    hooks.observe(context.site("attn_proj_in"), y)
+    z = F.linear(hooks.rotate("attn_proj_in", y), weights.o)
+    return hooks.adapt(context.site("o"), x, z)
 
 
 # ---- fairway.kernels.leaky_square ------------------------------------------------------------------------------------
@@ -989,55 +1096,18 @@ def leaky_square(u: Tensor, slope: float) -> Tensor:
 # Up, leaky square, down.
 
 
-def mlp_output(
-    x: Tensor,
-    up_FD: Tensor,
-    down_DF: Tensor,
-    *,
-    slope: float,
-    slot: int,
-    layer: int,
-    hooks: Hooks,
-) -> Tensor:
+def mlp_output(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
     """What the MLP of one layer adds, before ``mlp_scale``."""
-    hooks.observe(Site(slot, layer, "mlp_in"), x)
-    h = leaky_square(F.linear(hooks.rotate("mlp_in", x), up_FD), slope)
-    hooks.observe(Site(slot, layer, "mlp_proj_in"), h)
-    y = F.linear(hooks.rotate("mlp_proj_in", h), down_DF)
-    return hooks.adapt(Site(slot, layer, "mlp"), x, y)
+    spec, hooks = context.spec, context.hooks
+    hooks.observe(context.site("mlp_in"), x)
+    h = leaky_square(F.linear(hooks.rotate("mlp_in", x), weights.up), spec.negative_slope)
+    hooks.observe(context.site("mlp_proj_in"), h)
+    y = F.linear(hooks.rotate("mlp_proj_in", h), weights.down)
+    return hooks.adapt(context.site("mlp"), x, y)
 
 
 # ---- fairway.model.block ---------------------------------------------------------------------------------------------
 # One layer, on one residual stream or on two lanes.
-
-
-class LayerWeights(NamedTuple):
-    """Everything one layer multiplies with; slices, never copies."""
-
-    attention: AttentionWeights
-    up: Tensor
-    down: Tensor
-    attn_scale: Tensor
-    mlp_scale: Tensor
-    mix: Tensor
-    decay: Tensor | None
-    """Of each lane; absent with one lane."""
-    lane_mix: Tensor | None
-    """From attention and MLP (rows) to lanes (columns)."""
-
-
-class BlockContext(NamedTuple):
-    """What is the same for all tokens, or for all layers, of one run of one layer."""
-
-    x0: Tensor
-    rotary: Rotary
-    packing: Packing | None
-    hooks: Hooks
-    slot: int
-    layer: int
-    exclusive: bool
-    norm_scale: float
-    slope: float
 
 
 def lerp_skip(
@@ -1050,7 +1120,7 @@ def lerp_skip(
 
 def one_lane(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
     """Mix with the embedding, attention, then MLP, each added to the stream."""
-    x = channel_sum((x, weights.mix[0]), (context.x0, weights.mix[1]))
+    x = channel_sum((x, weights.resid_mix[0]), (context.x0, weights.resid_mix[1]))
     x = channel_sum((x, None), (_block_attention(x, weights, context), weights.attn_scale))
     return channel_sum((x, None), (_block_mlp(x, weights, context), weights.mlp_scale))
 
@@ -1063,11 +1133,11 @@ def two_lanes(
     Lane ``j`` becomes ``decay_j lane_j + mix_0j A + mix_1j M``, with ``A`` and ``M`` the scaled outputs. Only
     attention's input is mixed with the embedding; the decayed lanes are not.
     """
-    assert weights.decay is not None and weights.lane_mix is not None
-    mixed = channel_sum((attn_lane, weights.mix[0]), (context.x0, weights.mix[1]))
+    assert weights.lane_decay is not None and weights.lane_mix is not None
+    mixed = channel_sum((attn_lane, weights.resid_mix[0]), (context.x0, weights.resid_mix[1]))
     a = _block_attention(mixed, weights, context)
     m = _block_mlp(mlp_lane, weights, context)
-    decay = weights.decay[:, None].expand(-1, m.shape[-1])
+    decay = weights.lane_decay[:, None].expand(-1, m.shape[-1])
     from_a = weights.lane_mix[0][:, None] * weights.attn_scale
     from_m = weights.lane_mix[1][:, None] * weights.mlp_scale
     return (
@@ -1077,83 +1147,20 @@ def two_lanes(
 
 
 def _block_attention(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
-    return attention_output(
-        scaled_rms_norm(x, context.norm_scale),
-        weights.attention,
-        rotary=context.rotary,
-        packing=context.packing,
-        exclusive=context.exclusive,
-        slot=context.slot,
-        layer=context.layer,
-        hooks=context.hooks,
-    )
+    return attention_output(_block_input(x, context), weights, context)
 
 
 def _block_mlp(x: Tensor, weights: LayerWeights, context: BlockContext) -> Tensor:
-    return mlp_output(
-        scaled_rms_norm(x, context.norm_scale),
-        weights.up,
-        weights.down,
-        slope=context.slope,
-        slot=context.slot,
-        layer=context.layer,
-        hooks=context.hooks,
-    )
+    return mlp_output(_block_input(x, context), weights, context)
 
 
-# ---- fairway.spec.model ----------------------------------------------------------------------------------------------
-# Sizes and mechanisms of the one forward (recipes B.5).
+def _block_input(x: Tensor, context: BlockContext) -> Tensor:
+    return scaled_rms_norm(x, input_scale(context))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loops:
-    """Depth recurrence: layers ``first..last`` run ``1 + extra`` times once a fraction of training is over (#1394)."""
-
-    first: int
-    last: int
-    extra: int
-    start_fraction: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwoLanes:
-    """From layer ``start`` on attention and MLP run side by side on two residual lanes (#1529, split as #1530)."""
-
-    start: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec:
-    """A decoder with tied embedding, gated U-Net skips and banked weights."""
-
-    vocab_size: int
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    mlp_width: int
-    rope_dims: int
-    """Leading dimensions of a head that rotate (partial RoPE)."""
-    rope_base: float
-    qk_gain: float
-    softcap: float
-    xsa_last: int
-    """Exclusive self attention on so many last layers; 0 switches it off."""
-    negative_slope: float
-    """Of the leaky ReLU that is squared in the MLP."""
-    embedding_std: float
-    loops: Loops
-    lanes: TwoLanes
-
-    @property
-    def head_width(self) -> int:
-        """Channels of one head."""
-        return self.width // self.heads
-
-    @property
-    def kv_width(self) -> int:
-        """Channels of all key heads together."""
-        return self.kv_heads * self.head_width
+def input_scale(context: BlockContext) -> float:
+    """What a layer's normalised inputs are multiplied with."""
+    return ((context.layer + 1) ** -0.5)
 
 
 # ---- fairway.model.depth ---------------------------------------------------------------------------------------------
@@ -1205,36 +1212,72 @@ def lanes_from(spec: ModelSpec, depth: Depth) -> int:
     return below[-1] + 1 if below else 0
 
 
+# ---- fairway.model.entry ---------------------------------------------------------------------------------------------
+# What the first layer reads beside the token itself: runs of tokens by hash, and the token before.
+
+
+def embed(
+    tokens_BT: Tensor,
+    positions_T: Tensor,
+    named: Mapping[str, Tensor],
+    spec: ModelSpec,
+    dtype: torch.dtype,
+) -> Tensor:
+    """What the first layer reads, and every layer may mix in again."""
+    x = F.embedding(tokens_BT, named["embedding"]).to(dtype)
+    x = scaled_rms_norm(x)
+    return x
+
+
+# ---- fairway.model.parameters ----------------------------------------------------------------------------------------
+# Every parameter of a model: name, shape, and the value that makes its mechanism neutral.
+
+
+def neutral_parameters(spec: ModelSpec) -> dict[str, Tensor]:
+    """All parameters of ``spec`` by name, float32; matrices and tables are zero, ``model.init`` draws them."""
+    layers, width = spec.layers, spec.width
+    qo_matrices = (2 * layers)
+    found = {
+        "embedding": torch.zeros(spec.vocab_size, width),
+        "qo_bank": torch.zeros(qo_matrices, width, width),
+        "kv_bank": torch.zeros(2 * layers, spec.kv_width, width),
+        "up_bank": torch.zeros(layers, spec.mlp_width, width),
+        "down_bank": torch.zeros(layers, width, spec.mlp_width),
+        "attn_scale": torch.ones(layers, width),
+        "mlp_scale": torch.ones(layers, width),
+        "resid_mix": torch.tensor([1.0, 0.0])[:, None].repeat(layers, 1, width),
+        "q_gain": torch.full((layers, spec.heads), spec.qk_gain),
+    }
+    found["skip_weight"] = torch.ones(skip_slots(spec), width)
+    found["skip_gate"] = torch.zeros(skip_slots(spec), width)
+    found["lane_decay"] = torch.full((layers, 2), 1.1)
+    found["lane_mix"] = torch.ones(layers, 2, 2)
+    return found
+
+
 # ---- fairway.model.gpt -----------------------------------------------------------------------------------------------
 # The one forward: embed, blocks, head.
 
 
 class Gpt(nn.Module):
-    """A decoder with tied embedding, gated U-Net skips, depth recurrence and banked weights (recipes B.5).
+    """A decoder with tied embedding and banked weights: every model of the recipes, by its spec (recipes B).
 
-    Parameters are float32 and start neutral or uninitialised: call ``model.init.initialise``. Matrices are cast to
-    ``dtype`` at use. Matrix ``i`` of ``qo_bank`` is Q of layer ``i``, ``layers + i`` is O; ``kv_bank`` likewise.
+    Parameters are float32 and start as ``model.parameters`` says: call ``model.init.initialise``. Matrices are cast
+    to ``dtype`` at use. Matrix ``i`` of ``qo_bank`` is Q of layer ``i``, ``layers + i`` is O; ``kv_bank`` likewise.
     """
 
     def __init__(self, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.spec = spec
         self.dtype = dtype
-        layers, width = spec.layers, spec.width
-        skips = skip_slots(spec)
-        self.embedding = nn.Parameter(torch.zeros(spec.vocab_size, width))
-        self.qo_bank = nn.Parameter(torch.zeros(2 * layers, width, width))
-        self.kv_bank = nn.Parameter(torch.zeros(2 * layers, spec.kv_width, width))
-        self.up_bank = nn.Parameter(torch.zeros(layers, spec.mlp_width, width))
-        self.down_bank = nn.Parameter(torch.zeros(layers, width, spec.mlp_width))
-        self.attn_scale = nn.Parameter(torch.ones(layers, width))
-        self.mlp_scale = nn.Parameter(torch.ones(layers, width))
-        self.resid_mix = nn.Parameter(torch.tensor([1.0, 0.0])[:, None].repeat(layers, 1, width))
-        self.q_gain = nn.Parameter(torch.full((layers, spec.heads), spec.qk_gain))
-        self.skip_weight = nn.Parameter(torch.ones(skips, width))
-        self.skip_gate = nn.Parameter(torch.zeros(skips, width))
-        self.lane_decay = nn.Parameter(torch.full((layers, 2), 1.1))
-        self.lane_mix = nn.Parameter(torch.ones(layers, 2, 2))
+        # Compiled stand-ins, where training has each kind of block compiled by itself (train.regions).
+        self.place_region: Callable[[Tensor, int, int], Packing] | None = None
+        self.one_lane_region: Callable[[Tensor, LayerWeights, BlockContext], Tensor] | None = None
+        self.two_lanes_region: Callable[[Tensor, Tensor, LayerWeights, BlockContext], tuple[Tensor, Tensor]] | None = (
+            None
+        )
+        for name, start in neutral_parameters(spec).items():
+            self.register_parameter(name, nn.Parameter(start))
 
     def hidden(
         self,
@@ -1254,38 +1297,27 @@ class Gpt(nn.Module):
         spec = self.spec
         device = tokens_BT.device
         if cu_seqlens is None:
-            packing = None
+            packing: Packing | None = None
             positions = torch.arange(tokens_BT.shape[1], device=device)
         else:
             if tokens_BT.shape[0] != 1 or max_len is None:
                 raise ValueError(f"cu_seqlens needs max_len and one flat row, got {tokens_BT.shape[0]} rows")
-            packing = pack_segments(cu_seqlens, tokens_BT.shape[1], max_len)
+            place = self.place_region or (pack_segments)
+            packing = place(cu_seqlens, tokens_BT.shape[1], max_len)
             positions = packing.positions
+        named = dict(self.named_parameters())
         rotary = rotary_table(positions, spec.rope_dims, spec.rope_base, self.dtype)
-        x0 = scaled_rms_norm(F.embedding(tokens_BT, self.embedding).to(self.dtype))
-        layers = self._layer_weights()
-        skip_weight = self.skip_weight.to(self.dtype).unbind()
-        skip_gate = self.skip_gate.to(self.dtype).unbind()
+        x0 = hooks.enter(tokens_BT, positions, embed(tokens_BT, positions, named, spec, self.dtype))
+        layers = self.each_layer(named)
+        shared = BlockContext(spec=spec, x0=x0, rotary=rotary, packing=packing, hooks=hooks)
+        x = x0
         depth = schedule(spec, looped)
         split = lanes_from(spec, depth)
-
-        def context(slot: int, layer: int) -> BlockContext:
-            return BlockContext(
-                x0=x0,
-                rotary=rotary,
-                packing=packing,
-                hooks=hooks,
-                slot=slot,
-                layer=layer,
-                exclusive=layer >= spec.layers - spec.xsa_last,
-                norm_scale=((layer + 1) ** -0.5),
-                slope=spec.negative_slope,
-            )
-
-        x = x0
+        skip_weight = named["skip_weight"].to(self.dtype).unbind()
+        skip_gate = named["skip_gate"].to(self.dtype).unbind()
         skips: list[Tensor] = []
         for slot, layer in enumerate(depth.encoder):
-            x = one_lane(x, layers[layer], context(slot, layer))
+            x = (self.one_lane_region or one_lane)(x, layers[layer], shared._replace(slot=slot, layer=layer))
             skips.append(x)
         mlp_lane = x
         for j, layer in enumerate(depth.decoder):
@@ -1294,19 +1326,23 @@ class Gpt(nn.Module):
                 mlp_lane = x
             if skips:
                 x = lerp_skip(x, skips.pop(), skip_weight[j], skip_gate[j])
-            here = context(len(depth.encoder) + j, layer)
+            here = shared._replace(slot=len(depth.encoder) + j, layer=layer)
             if j >= split:
-                x, mlp_lane = two_lanes(x, mlp_lane, layers[layer], here)
+                x, mlp_lane = (self.two_lanes_region or two_lanes)(x, mlp_lane, layers[layer], here)
             else:
-                x = one_lane(x, layers[layer], here)
+                x = (self.one_lane_region or one_lane)(x, layers[layer], here)
         if split < len(depth.decoder):
             x = (x + mlp_lane) * 0.5
         return scaled_rms_norm(x)
 
+    def each_layer(self, named: Mapping[str, Tensor]) -> list[LayerWeights]:
+        """What each layer multiplies with, from the parameters by name."""
+        return layer_weights(named, self.spec, self.dtype)
+
     def raw_logits(self, hidden: Tensor, hooks: Hooks = PLAIN) -> Tensor:
         """Logits of any of the hidden states before the softcap, float32."""
         hooks.observe(HEAD_IN, hidden)
-        y = F.linear(hooks.rotate(HEAD_IN.part, hidden), self.embedding.to(self.dtype))
+        y = F.linear(hooks.rotate(HEAD_IN.part, hidden), self.get_parameter("embedding").to(self.dtype))
         return hooks.adapt(HEAD, hidden, y).float()
 
     def forward(
@@ -1335,68 +1371,33 @@ class Gpt(nn.Module):
         """Mean nats of the targets: what training minimises."""
         hidden = self.hidden(inputs_BT, looped=looped, cu_seqlens=cu_seqlens, max_len=max_len, hooks=hooks)
         raw_logits = self.raw_logits(hidden.flatten(0, 1), hooks)
-        return softcap_ce(raw_logits, targets_BT.flatten(), self.spec.softcap).mean()
-
-    def _layer_weights(self) -> list[LayerWeights]:
-        """Slices of the banks by one unbind each: indexing would cost a bank-sized gradient a use."""
-        n, dtype = self.spec.layers, self.dtype
-        qo, kv = self.qo_bank.to(dtype).unbind(), self.kv_bank.to(dtype).unbind()
-        up, down = self.up_bank.to(dtype).unbind(), self.down_bank.to(dtype).unbind()
-        attn_scale, mlp_scale = self.attn_scale.to(dtype).unbind(), self.mlp_scale.to(dtype).unbind()
-        mix, gain = self.resid_mix.to(dtype).unbind(), self.q_gain.to(dtype).unbind()
-        decay = self.lane_decay.to(dtype).unbind()
-        lane_mix = self.lane_mix.to(dtype).unbind()
-        return [
-            LayerWeights(
-                attention=AttentionWeights(q=qo[i], k=kv[i], v=kv[n + i], o=qo[n + i], gain=gain[i]),
-                up=up[i],
-                down=down[i],
-                attn_scale=attn_scale[i],
-                mlp_scale=mlp_scale[i],
-                mix=mix[i],
-                decay=None if decay is None else decay[i],
-                lane_mix=None if lane_mix is None else lane_mix[i],
-            )
-            for i in range(n)
-        ]
+        loss = softcap_ce(raw_logits, targets_BT.flatten(), self.spec.softcap).mean()
+        return loss
 
 
 # ---- fairway.model.init ----------------------------------------------------------------------------------------------
 # Parameter to initialiser: total over the model (recipes B.3, B.4).
 
 
-_INIT_CONSTANTS = {"attn_scale": 1.0, "mlp_scale": 1.0, "skip_weight": 1.0, "skip_gate": 0.0, "lane_mix": 1.0}
-_INIT_LANE_DECAY = 1.1
-
-
 @torch.no_grad()
 def initialise(model: Gpt, seed: int) -> None:
-    """Set every parameter from the seed: Q, K, V and up orthogonal, O and down zero, the embedding normal.
+    """Set every parameter from the seed: Q, K, V and up random, O and down zero, the embedding normal.
 
     Each tensor draws from a generator of its own, named by the seed and the parameter, on the CPU; so the weights
     do not hang on the order of parameters or on the device.
     """
-    layers = model.spec.layers
-    for name, parameter in model.named_parameters():
+    for name, value in neutral_parameters(model.spec).items():
         generator = torch.Generator().manual_seed(_init_seed(seed, name))
-        if name == "embedding":
-            value = torch.randn(parameter.shape, generator=generator) * model.spec.embedding_std
-        elif name == "qo_bank":
-            value = torch.zeros(parameter.shape)
-            value[:layers] = _init_orthogonal(value[:layers].shape, generator)
-        elif name in ("kv_bank", "up_bank"):
-            value = _init_orthogonal(parameter.shape, generator)
-        elif name == "down_bank":
-            value = torch.zeros(parameter.shape)
-        elif name == "resid_mix":
-            value = torch.tensor([1.0, 0.0])[:, None].expand(parameter.shape)
-        elif name == "q_gain":
-            value = torch.full(parameter.shape, model.spec.qk_gain)
-        elif name == "lane_decay":
-            value = torch.full(parameter.shape, _INIT_LANE_DECAY)
-        else:
-            value = torch.full(parameter.shape, _INIT_CONSTANTS[name])
-        parameter.copy_(value)
+        model.get_parameter(name).copy_(_init_value(name, value, model.spec, generator))
+
+
+def _init_value(name: str, neutral: Tensor, spec: ModelSpec, generator: torch.Generator) -> Tensor:
+    if name == "embedding":
+        return torch.randn(neutral.shape, generator=generator) * spec.embedding_std
+    if name.endswith(BANK) and name != "down_bank":
+        drawn = neutral[: spec.layers] if name == "qo_bank" else neutral
+        drawn.copy_((_init_orthogonal)(drawn.shape, generator))
+    return neutral
 
 
 def _init_seed(seed: int, name: str) -> int:
@@ -1417,7 +1418,7 @@ def _init_orthogonal(shape: torch.Size, generator: torch.Generator) -> Tensor:
 # Grid by role, rounding, rotation, codec (recipes D).
 
 
-CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma"]
+CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib", "classes", "pergroup", "pergroup_or_range"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1462,7 +1463,125 @@ class QuantSpec:
     rounding: Gptq
     rotation: NoRotation | Hadamard
     codec: CodecName
-    """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller."""
+    """``smallest``: of each stream the range coder's payload or brotli's, whichever is smaller; ``classes``: or that of
+    classes of lines. ``pergroup``: #1855's, by the program lrzip; ``pergroup_or_range`` makes do without it."""
+
+
+# ---- fairway.quant.grid ----------------------------------------------------------------------------------------------
+# Integers and steps: a uniform grid through zero, one step a row (recipes D.1; pure).
+
+
+# The smallest positive half: a step of zero would turn a row of tiny weights into 0/0.
+_GRID_SMALLEST_STEP = 2.0**-24
+
+
+def largest_symbol(bits: int) -> int:
+    """Symbols of a grid run from minus this to plus this: 2**(bits-1) - 1."""
+    return 2 ** (bits - 1) - 1
+
+
+def row_steps(w_OI: Tensor, grid: Grid) -> Tensor:
+    """What each row's clip over the largest symbol is; positive, in half precision.
+
+    The clip is so many standard deviations of the row, or a quantile of its absolute values. Not finite where the row
+    is not, or where the step exceeds the range of halves.
+    """
+    sigma_O = w_OI.float().std(dim=1, correction=0)
+    step_O = grid.clip_sigmas * sigma_O / largest_symbol(grid.bits)
+    # maximum, unlike clamp, hands a NaN on
+    floor = torch.tensor(max(grid.scale_floor, _GRID_SMALLEST_STEP), device=w_OI.device)
+    return torch.maximum(step_O, floor).half()
+
+
+def encode(w_OI: Tensor, step_O: Tensor, bits: int) -> Tensor:
+    """The nearest symbol of each weight (ties to even), clamped to the grid."""
+    largest = largest_symbol(bits)
+    return (w_OI.float() / step_O.float()[:, None]).round().clamp(-largest, largest).to(torch.int8)
+
+
+def decode(q_OI: Tensor, step_O: Tensor) -> Tensor:
+    """Symbol times step, in float32."""
+    return q_OI.float() * step_O.float()[:, None]
+
+
+# ---- fairway.quant.gptq ----------------------------------------------------------------------------------------------
+# Round column by column and push each column's error onto the columns still to come (arXiv 2210.17323; pure).
+
+
+def inverse_factor(h_II: Tensor) -> Tensor:
+    """Upper triangular U with H^-1 = U^T U, from one Cholesky factor and one triangular solve.
+
+    The Cholesky factor of H with rows and columns in reverse order, reversed back, is an upper R with H = R R^T;
+    U is R^-1. ``GateError`` if H is not positive definite.
+    """
+    lower_II, failed = torch.linalg.cholesky_ex(h_II.flip(0, 1))
+    if failed.item():
+        raise GateError(
+            f"Hessian is not positive definite (leading minor {int(failed)}); damp more or calibrate longer"
+        )
+    upper_II = lower_II.flip(0, 1)
+    return torch.linalg.solve_triangular(upper_II, torch.eye(len(h_II)).to(h_II), upper=True)
+
+
+def gptq(
+    w_OI: Tensor,
+    h_II: Tensor,
+    step_O: Tensor,
+    bits: int,
+    rounding: Gptq,
+) -> Tensor:
+    """Symbols of least output error, greedily, on the grid of ``encode``; equal to ``encode`` where H is diagonal.
+
+    Inputs that were never active (H_ii = 0) get weight zero; then ``damp`` times the mean of the diagonal is
+    added to it. With ``act_order`` the columns of largest diagonal go first, while most columns can still
+    make up for them.
+    """
+    h_II = h_II.float().clone()
+    w_IO = w_OI.float().T.contiguous()
+    if w_IO.data_ptr() == w_OI.data_ptr():  # a transposed argument is contiguous already
+        w_IO = w_IO.clone()
+    diagonal_I = h_II.diagonal()
+    dead_I = diagonal_I == 0
+    diagonal_I[dead_I] = 1.0
+    w_IO[dead_I] = 0.0
+    diagonal_I += rounding.damp * diagonal_I.mean()
+    order_I = torch.arange(len(h_II), device=h_II.device)
+    order_I = diagonal_I.argsort(descending=True, stable=True)
+    h_II, w_IO = h_II[order_I][:, order_I], w_IO[order_I]
+
+    u_II = inverse_factor(h_II)
+    step = step_O.float()
+    largest = largest_symbol(bits)
+    inputs = len(w_IO)
+    for start in range(0, inputs, rounding.block):
+        stop = min(start + rounding.block, inputs)
+        error_BO = torch.empty_like(w_IO[start:stop])
+        # a block of U as its own tensor: its rows are read one by one
+        u_BB = u_II[start:stop, start:stop].contiguous()
+        gains_B = u_BB.diagonal().tolist()
+        for row, gain in enumerate(gains_B):
+            w_O = w_IO[start + row]
+            rounded_O = (w_O / step).round_().clamp_(-largest, largest).mul_(step)
+            error_O = torch.sub(w_O, rounded_O, out=error_BO[row]).div_(gain)
+            # what is stored is the value that was rounded; encode finds the same symbol again
+            w_IO[start + row] = rounded_O
+            w_IO[start + row + 1 : stop].addr_(u_BB[row, row + 1 :], error_O, alpha=-1.0)
+        w_IO[stop:].addmm_(u_II[start:stop, stop:].T, error_BO, alpha=-1.0)
+
+    rounded_IO = torch.empty_like(w_IO)
+    rounded_IO[order_I] = w_IO
+    return encode(rounded_IO.T, step_O, bits)
+
+
+def output_energy(w_OI: Tensor, h_II: Tensor) -> float:
+    """tr(W H W^T): what the outputs of a linear have of squares."""
+    return float((w_OI @ h_II * w_OI).sum())
+
+
+def relative_error(w_OI: Tensor, approx_OI: Tensor, h_II: Tensor) -> float:
+    """tr(E H E^T) / tr(W H W^T) for E = W - approx: the share of the output's energy that is lost; 0 for W = 0."""
+    total = output_energy(w_OI.float(), h_II)
+    return output_energy(w_OI.float() - approx_OI.float(), h_II) / total if total > 0 else 0.0
 
 
 # ---- fairway.quant.plan ----------------------------------------------------------------------------------------------
@@ -1474,6 +1593,8 @@ KEPT_BITS = 16
 
 INPUT_PARTS = {
     "q": "attn_in",
+    "q_in": "attn_in",
+    "q_out": "q_proj_in",
     "k": "attn_in",
     "v": "attn_in",
     "o": "attn_proj_in",
@@ -1536,6 +1657,264 @@ def plan(shapes: Mapping[str, Sequence[int]], quant: QuantSpec) -> list[Treatmen
 def _plan_place(treatment: Treatment) -> tuple[int, int, str]:
     layer = split_matrix_name(treatment.name)[0] if treatment.role in MATRIX_ROLES else 0
     return _PLAN_ROLE_ORDER[treatment.role], layer, treatment.name
+
+
+# ---- fairway.kernels.hadamard ----------------------------------------------------------------------------------------
+# Seeded orthogonal matrices whose entries are all about equally large (recipes D.4).
+
+
+def sylvester_hadamard(order: int) -> Tensor:
+    """The Hadamard matrix of a power of two, entries +-1, in float64."""
+    if order < 1 or order & (order - 1):
+        raise ValueError(f"a Sylvester-Hadamard matrix has a power of two rows, got {order}")
+    h = torch.ones(1, 1, dtype=torch.float64)
+    while h.shape[0] < order:
+        h = torch.cat([torch.cat([h, h], dim=1), torch.cat([h, -h], dim=1)])
+    return h
+
+
+def hadamard_rotation(n: int, seed: int, tag: str) -> Tensor:
+    """An orthogonal matrix from a seed and a name, float32: random signs times a Hadamard matrix (#1695).
+
+    Where ``n`` is no power of two, the leading block of the next one is orthonormalised by QR, which leaves a
+    power of two as it is but for signs. Sums are float64, so the matrix does not hang on the machine.
+    """
+    order = 1 << (n - 1).bit_length()
+    digest = hashlib.sha256(f"{seed}:{tag}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+    signs = torch.randint(0, 2, (order,), generator=generator).double() * 2 - 1
+    block = (signs[:, None] * sylvester_hadamard(order) / order**0.5)[:n, :n]
+    if order == n:
+        return block.float()
+    q, r = torch.linalg.qr(block)
+    return (q * r.diagonal().sign()).float()
+
+
+# ---- fairway.quant.rotation ------------------------------------------------------------------------------------------
+# Four global Hadamard rotations at the inputs of the linears (#1695, recipes D.4).
+
+
+def rotations(shapes: Mapping[str, Sequence[int]], rotation: NoRotation | Hadamard) -> dict[str, Tensor]:
+    """The rotation of each linear input that some matrix reads, by the input's name; none for ``NoRotation``.
+
+    ``shapes`` is keyed by tensor name outside banks.
+    """
+    if isinstance(rotation, NoRotation):
+        return {}
+    widths = {part: shape[1] for name, shape in shapes.items() if (part := input_part(name)) is not None}
+    return {part: hadamard_rotation(width, rotation.seed, part) for part, width in sorted(widths.items())}
+
+
+def bake(w_OI: Tensor, r_II: Tensor) -> Tensor:
+    """W R: the weight that reads rotated inputs."""
+    return w_OI @ r_II
+
+
+def unbake(w_OI: Tensor, r_II: Tensor) -> Tensor:
+    """W R^T: the weight that reads plain inputs again."""
+    return w_OI @ r_II.T
+
+
+def bake_hessian(h_II: Tensor, r_II: Tensor) -> Tensor:
+    """R^T H R, the second moment of rotated inputs, symmetric to the last bit; the trace is that of H."""
+    rotated_II = r_II.T @ h_II @ r_II
+    return (rotated_II + rotated_II.T) / 2
+
+
+def online_hooks(turns: Mapping[str, Tensor]) -> Hooks:
+    """Hooks under which a model with baked weights computes what the plain model does."""
+
+    def rotate(part: str, x: Tensor) -> Tensor:
+        r_II = turns.get(part)
+        return x if r_II is None else x @ r_II.to(x)
+
+    return Hooks(rotate=rotate)
+
+
+# ---- fairway.quant.rounding ------------------------------------------------------------------------------------------
+# A matrix to its grid, with the share of its output's energy that is lost.
+
+
+_ROUNDING_NO_ERROR = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """One matrix on its grid, and the shares of its output's energy that two ways of rounding lose."""
+
+    symbols: Tensor
+    steps: Tensor
+    error_nearest: float
+    error_gptq: float | None
+    """None where the recipe rounds to nearest."""
+
+    @property
+    def gptq_over_nearest(self) -> float:
+        """At most 1 where GPTQ does its work."""
+        if self.error_gptq is None:
+            return 1.0
+        return (self.error_gptq + _ROUNDING_NO_ERROR) / (self.error_nearest + _ROUNDING_NO_ERROR)
+
+
+Both = tuple[Rounded, Rounded]
+"""A matrix rounded in the basis that it was trained in, for comparison, and in that of the artifact."""
+
+Rounder = Callable[
+    [Sequence[Treatment], Mapping[str, Tensor], Mapping[str, Tensor], Mapping[str, Tensor], QuantSpec], dict[str, Both]
+]
+"""From treatments, weights, Hessians and rotations to every matrix that has a grid."""
+
+
+def round_matrix(
+    name: str, w_OI: Tensor, h_II: Tensor, grid: Grid, quant: QuantSpec
+) -> Rounded:
+    """A matrix on its grid by the recipe's rounding; ``name`` is for error messages."""
+    step_O = sound_steps(name, w_OI, grid)
+    nearest = encode(w_OI, step_O, grid.bits)
+    error_nearest = relative_error(w_OI, decode(nearest, step_O), h_II)
+    try:
+        symbols = gptq(w_OI, h_II, step_O, grid.bits, quant.rounding)
+    except GateError as error:
+        raise GateError(f"tensor {name}: {error}") from error
+    return Rounded(symbols, step_O, error_nearest, relative_error(w_OI, decode(symbols, step_O), h_II))
+
+
+def sound_steps(name: str, w_OI: Tensor, grid: Grid) -> Tensor:
+    """The steps of a matrix's rows; ``GateError`` if one is not finite."""
+    step_O = row_steps(w_OI, grid)
+    if not bool(step_O.isfinite().all()):
+        raise GateError(f"tensor {name} has a row whose step is beyond half precision (65504)")
+    return step_O
+
+
+# ---- fairway.runtime.ranks -------------------------------------------------------------------------------------------
+# The processes of one run. The only module that reads environment variables, and only when it is called.
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Which of ``world`` processes this one is, and where its tensors live. With one process nothing communicates."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one rank that writes files and lines."""
+        return self.rank == 0
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor becomes its sum over ranks, in place; one message a dtype."""
+        self._exchange(tensors, dist.all_reduce)
+
+    def mean_(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor becomes its mean over ranks, in place; one message a dtype."""
+        self._exchange(tensors, self._average)
+
+    def broadcast_(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor becomes the first rank's, in place."""
+        self._exchange(tensors, _from_first)
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on any rank, the same on every rank (MAX of the flag, recipes C.4)."""
+        return bool(self.max(float(flag)))
+
+    def max(self, number: float) -> float:
+        """Largest of the ranks' numbers, the same on every rank to the last bit."""
+        if self.world == 1:
+            return number
+        numbers = torch.tensor([number], dtype=torch.float64, device=self.device)
+        dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
+        return float(numbers.item())
+
+    def _average(self, flat: Tensor) -> None:
+        dist.all_reduce(flat)
+        flat.div_(self.world)  # gloo has no average of its own
+
+    @torch.no_grad()
+    def _exchange(self, tensors: Sequence[Tensor], message: Callable[[Tensor], object]) -> None:
+        """Send tensors of one dtype as one."""
+        if self.world == 1:
+            return
+        for alike in _by_dtype(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
+            message(flat)
+            for tensor, piece in zip(alike, flat.split_with_sizes([each.numel() for each in alike]), strict=True):
+                tensor.copy_(piece.view(tensor.shape))
+
+    def barrier(self) -> None:
+        """Return when every rank has come here; a GPU has then finished what was queued on it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        if self.world > 1:
+            self.any(False)
+
+
+def _by_dtype(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    alike: dict[torch.dtype, list[Tensor]] = defaultdict(list)
+    for tensor in tensors:
+        alike[tensor.dtype].append(tensor)
+    return list(alike.values())
+
+
+def _from_first(flat: Tensor) -> None:
+    dist.broadcast(flat, src=0)
+
+
+def _rank_variable(name: str) -> int:
+    text = os.environ.get(name, "")
+    if not text.isdecimal():
+        raise FairwayError(f"environment variable {name} must be a whole number as torchrun sets it, got {text!r}")
+    return int(text)
+
+
+def settings(known: Collection[str]) -> dict[str, str]:
+    """Environment variables of these names that are set and not empty.
+
+    ``FairwayError`` for any ``FAIRWAY_...`` beside them: whoever set it believes that it does something.
+    """
+    for name in sorted(os.environ):
+        if name.startswith("FAIRWAY_") and name not in known:
+            raise FairwayError(f"environment variable {name} is not known; there are {', '.join(known)}")
+    return {name: os.environ[name] for name in known if os.environ.get(name)}
+
+
+def first_process() -> bool:
+    """Whether this is the one process, of those that torchrun started, that writes files and lines."""
+    return os.environ.get("RANK", "0") in ("", "0")
+
+
+def open_ranks(device: str | None = None, *, alone: bool = False, timeout_s: float = 600.0) -> Ranks:
+    """Ranks that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), connected; a lone process without them.
+
+    ``device`` None takes CUDA where there is a GPU. With ``alone`` this process works by itself, whoever else was
+    started. Ranks on CPU talk through gloo, on GPU through NCCL; a partner that is silent for ``timeout_s`` seconds
+    raises. Ranks that are connected stay so until ``close_ranks``: to connect anew, some would find the addresses of
+    the last time.
+    """
+    if alone or not os.environ.get("WORLD_SIZE"):
+        rank, world, local = 0, 1, 0
+    else:
+        rank, world, local = (_rank_variable(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        if not 0 <= rank < world:
+            raise FairwayError(f"RANK must be below WORLD_SIZE ({world}), got {rank}")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "cuda":
+        if device is not None and not torch.cuda.is_available():
+            raise FairwayError(f"device {device!r} was asked for, but this machine has no usable GPU")
+        place = torch.device("cuda", local if place.index is None else place.index)
+        torch.cuda.set_device(place)
+    if world > 1 and not dist.is_initialized():
+        backend = "nccl" if place.type == "cuda" else "gloo"
+        dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(seconds=timeout_s))
+    return Ranks(rank=rank, world=world, device=place)
+
+
+def close_ranks() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 # ---- fairway.runtime.lines -------------------------------------------------------------------------------------------
@@ -1683,136 +2062,6 @@ class EventLog(LineFile):
         return entry
 
 
-# ---- fairway.runtime.ranks -------------------------------------------------------------------------------------------
-# The processes of one run. The only module that reads environment variables, and only when it is called.
-
-
-@dataclass(frozen=True, slots=True)
-class Ranks:
-    """Which of ``world`` processes this one is, and where its tensors live. With one process nothing communicates."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this is the one rank that writes files and lines."""
-        return self.rank == 0
-
-    def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Each tensor becomes its sum over ranks, in place; one message a dtype."""
-        self._exchange(tensors, dist.all_reduce)
-
-    def mean_(self, tensors: Sequence[Tensor]) -> None:
-        """Each tensor becomes its mean over ranks, in place; one message a dtype."""
-        self._exchange(tensors, self._average)
-
-    def broadcast_(self, tensors: Sequence[Tensor]) -> None:
-        """Each tensor becomes the first rank's, in place."""
-        self._exchange(tensors, _from_first)
-
-    def any(self, flag: bool) -> bool:
-        """Whether it is true on any rank, the same on every rank (MAX of the flag, recipes C.4)."""
-        return bool(self.max(float(flag)))
-
-    def max(self, number: float) -> float:
-        """Largest of the ranks' numbers, the same on every rank to the last bit."""
-        if self.world == 1:
-            return number
-        numbers = torch.tensor([number], dtype=torch.float64, device=self.device)
-        dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
-        return float(numbers.item())
-
-    def _average(self, flat: Tensor) -> None:
-        dist.all_reduce(flat)
-        flat.div_(self.world)  # gloo has no average of its own
-
-    @torch.no_grad()
-    def _exchange(self, tensors: Sequence[Tensor], message: Callable[[Tensor], object]) -> None:
-        """Send tensors of one dtype as one."""
-        if self.world == 1:
-            return
-        for alike in _by_dtype(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
-            message(flat)
-            for tensor, piece in zip(alike, flat.split_with_sizes([each.numel() for each in alike]), strict=True):
-                tensor.copy_(piece.view(tensor.shape))
-
-    def barrier(self) -> None:
-        """Return when every rank has come here; a GPU has then finished what was queued on it."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        if self.world > 1:
-            self.any(False)
-
-
-def _by_dtype(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    alike: dict[torch.dtype, list[Tensor]] = defaultdict(list)
-    for tensor in tensors:
-        alike[tensor.dtype].append(tensor)
-    return list(alike.values())
-
-
-def _from_first(flat: Tensor) -> None:
-    dist.broadcast(flat, src=0)
-
-
-def _rank_variable(name: str) -> int:
-    text = os.environ.get(name, "")
-    if not text.isdecimal():
-        raise FairwayError(f"environment variable {name} must be a whole number as torchrun sets it, got {text!r}")
-    return int(text)
-
-
-def settings(known: Collection[str]) -> dict[str, str]:
-    """Environment variables of these names that are set and not empty.
-
-    ``FairwayError`` for any ``FAIRWAY_...`` beside them: whoever set it believes that it does something.
-    """
-    for name in sorted(os.environ):
-        if name.startswith("FAIRWAY_") and name not in known:
-            raise FairwayError(f"environment variable {name} is not known; there are {', '.join(known)}")
-    return {name: os.environ[name] for name in known if os.environ.get(name)}
-
-
-def first_process() -> bool:
-    """Whether this is the one process, of those that torchrun started, that writes files and lines."""
-    return os.environ.get("RANK", "0") in ("", "0")
-
-
-def open_ranks(device: str | None = None, *, alone: bool = False, timeout_s: float = 600.0) -> Ranks:
-    """Ranks that torchrun started (RANK, WORLD_SIZE, LOCAL_RANK), connected; a lone process without them.
-
-    ``device`` None takes CUDA where there is a GPU. With ``alone`` this process works by itself, whoever else was
-    started. Ranks on CPU talk through gloo, on GPU through NCCL; a partner that is silent for ``timeout_s`` seconds
-    raises. Ranks that are connected stay so until ``close_ranks``: to connect anew, some would find the addresses of
-    the last time.
-    """
-    if alone or not os.environ.get("WORLD_SIZE"):
-        rank, world, local = 0, 1, 0
-    else:
-        rank, world, local = (_rank_variable(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-        if not 0 <= rank < world:
-            raise FairwayError(f"RANK must be below WORLD_SIZE ({world}), got {rank}")
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if place.type == "cuda":
-        if device is not None and not torch.cuda.is_available():
-            raise FairwayError(f"device {device!r} was asked for, but this machine has no usable GPU")
-        place = torch.device("cuda", local if place.index is None else place.index)
-        torch.cuda.set_device(place)
-    if world > 1 and not dist.is_initialized():
-        backend = "nccl" if place.type == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(seconds=timeout_s))
-    return Ranks(rank=rank, world=world, device=place)
-
-
-def close_ranks() -> None:
-    """Leave the process group, if there is one."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-
-
 # ---- fairway.quant.hessian -------------------------------------------------------------------------------------------
 # Second moments of the inputs of every linear: what GPTQ weighs rounding errors with (recipes D.3).
 
@@ -1871,7 +2120,8 @@ def collect(
     rows = torch.tensor(list(moments.rows.values()), dtype=torch.int64, device=ranks.device)
     ranks.sum_([*moments.sums.values(), rows])
     samples = dict(zip(moments.sums, rows.tolist(), strict=True))
-    keys = {matrix_name(i, part): f"{i}.{INPUT_PARTS[part]}" for i in range(model.spec.layers) for part in INPUT_PARTS}
+    parts = [part for named in bank_parts(model.spec).values() for part in named]
+    keys = {matrix_name(i, part): f"{i}.{INPUT_PARTS[part]}" for i in range(model.spec.layers) for part in parts}
     keys["embedding"] = "head"
     for total in moments.sums.values():
         total /= count * ranks.world
@@ -1910,6 +2160,32 @@ def check_hessians(hessians: Mapping[str, Tensor], inputs: Mapping[str, int]) ->
             )
 
 
+# ---- fairway.runtime.seeding -----------------------------------------------------------------------------------------
+# Named random generators, and the number of threads: the two things a CPU run's bits depend on.
+
+
+def generator(seed: int, tag: str, device: str | torch.device = "cpu") -> torch.Generator:
+    """Random generator of its own for each tag, seeded by the first 4 bytes, big-endian, of SHA-256 of ``seed:tag``.
+
+    The construction is the one that #1695 uses for its rotations. Nothing reads torch's global generator, so
+    adding a draw in one place changes no draw in another.
+    """
+    number = int.from_bytes(hashlib.sha256(f"{seed}:{tag}".encode()).digest()[:4], "big")
+    return torch.Generator(device=device).manual_seed(number)
+
+
+def set_threads(threads: int) -> int:
+    """Run torch's CPU kernels on so many threads (0: torch's own choice) and tell how many that are.
+
+    The order of floating-point sums depends on it, hence the bits of the weights.
+    """
+    if threads < 0:
+        raise RecipeError(f"train.threads must be 0 or more, got {threads}")
+    if threads:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
 # ---- fairway.quant.packing -------------------------------------------------------------------------------------------
 # Tensors to streams of bytes and back (pure).
 
@@ -1938,8 +2214,8 @@ class StoredTensor:
 
     @property
     def stream(self) -> str:
-        """Name of the stream that holds its values: that of its role."""
-        return str(self.role.value)
+        """Name of the stream that holds its values: that of its role, if its values are symbols."""
+        return str((Role.CONTROL if self.is_kept else self.role).value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -2007,10 +2283,13 @@ def _packing_bytes(tensor: Tensor) -> bytes:
 # Bytes to fewer bytes and back, by name; decompression never yields more than it was told to expect.
 
 
-StoredCodec = Literal["range", "brotli", "zstd", "lzma"]
+StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip"]
 
-STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma")
-"""Names that an artifact may hold."""
+STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip")
+"""Names that an artifact may hold; the last three are not of this file."""
+
+LONG_STREAM_BYTES = 1 << 20
+"""Streams beyond this are not tried by brotli, unless the recipe names it."""
 
 _RANGE_MANTISSA_BITS = (1, 2, 3, 4, 6, 8, 12, 20)
 _RANGE_STORED, _RANGE_CODED = 0, 1
@@ -2024,16 +2303,16 @@ _CodecCounts = np.ndarray[Any, np.dtype[np.int64]]
 def compress(quant: QuantSpec, raw: bytes, *, value_bytes: int) -> tuple[StoredCodec, bytes]:
     """The codec that was used and its payload; equal input gives equal output.
 
-    ``value_bytes`` is 1 for symbols and 2 for halves; ``smallest`` tries the range coder and brotli. (On the symbols of
-    the pocket record neither zstd nor lzma was ever the smallest, and each is code that a submission would carry.)
+    ``value_bytes`` is 1 for symbols and 2 for halves. ``smallest`` tries the range coder, and brotli on short
+    streams: on long ones it takes a second a megabyte and loses a percent. (In the three artifacts of the pocket
+    record zstd and lzma saved 2 bytes together, and each is code that a submission carries.)
     """
     assert len(raw) % value_bytes == 0, (len(raw), value_bytes)
     planes = b"".join(_codec_planes(raw, value_bytes))
-    brotli_payload = bytes(brotli.compress(planes, quality=11, lgwin=24)) if planes else b""
-    range_payload = _range_encoded(raw, value_bytes)
-    if len(range_payload) <= len(brotli_payload):
+    range_payload = range_encoded(raw, value_bytes)
+    if len(raw) > LONG_STREAM_BYTES or len(range_payload) <= len(brotli_encoded(raw, value_bytes)):
         return "range", range_payload
-    return "brotli", brotli_payload
+    return "brotli", brotli_encoded(raw, value_bytes)
 
 
 def decompress(quant: QuantSpec, codec: StoredCodec, payload: bytes, *, raw_size: int, value_bytes: int) -> bytes:
@@ -2088,10 +2367,16 @@ def _brotli_decoded(payload: bytes, raw_size: int) -> bytes:
     return planes
 
 
+def brotli_encoded(raw: bytes, value_bytes: int) -> bytes:
+    """The payload of codec ``brotli``; that of an empty stream is empty."""
+    return bytes(brotli.compress(b"".join(_codec_planes(raw, value_bytes)), quality=11, lgwin=24)) if raw else b""
+
+
 # ---- range coding
 
 
-def _range_encoded(raw: bytes, value_bytes: int) -> bytes:
+def range_encoded(raw: bytes, value_bytes: int) -> bytes:
+    """The payload of codec ``range``; that of an empty stream is empty."""
     if not raw:
         return b""
     pieces = [
@@ -2364,17 +2649,17 @@ def _artifact_tensors(listed: object) -> tuple[StoredTensor, ...]:
 def _artifact_tensor(entry: object) -> StoredTensor:
     fields = _artifact_object(entry, {"name", "shape", "role", "bits", "stream"}, "tensor")
     name, shape, bits = fields["name"], fields["shape"], fields["bits"]
-    if not (isinstance(name, str) and is_named(name) and fields["role"] == fields["stream"] == role_of(name).value):
+    stream = Role.CONTROL.value if bits == KEPT_BITS else fields["role"]
+    named = isinstance(name, str) and is_named(name) and fields["role"] == role_of(name).value
+    if not named or fields["stream"] != stream:
         _artifact_refuse(f"tensor {str(name)[:80]!r} must have the role and the stream that its name says")
     role = role_of(name)
     if not isinstance(shape, list) or not 1 <= len(shape) <= _ARTIFACT_AXES_CAP:
         _artifact_refuse(f"tensor {name} must have 1..{_ARTIFACT_AXES_CAP} axes")
     if not all(_artifact_is_count(axis, _ARTIFACT_VALUES_CAP) and axis > 0 for axis in shape):
         _artifact_refuse(f"tensor {name} must have positive sizes, none above {_ARTIFACT_VALUES_CAP}")
-    is_kept = role is Role.CONTROL
-    if not (
-        _artifact_is_count(bits, KEPT_BITS) and (bits == KEPT_BITS if is_kept else 2 <= bits <= 8 and len(shape) == 2)
-    ):
+    is_symbols = role is not Role.CONTROL and len(shape) == 2
+    if type(bits) is not int or not (bits == KEPT_BITS or (is_symbols and 2 <= bits <= 8)):
         _artifact_refuse(
             f"tensor {name} must be kept in {KEPT_BITS} bits or be a matrix of 2..8 bits, as its role says"
         )
@@ -2414,216 +2699,6 @@ def _artifact_rotation(entry: object) -> NoRotation | Hadamard:
     return Hadamard(seed=fields["seed"])
 
 
-# ---- fairway.quant.grid ----------------------------------------------------------------------------------------------
-# Integers and steps: a uniform grid through zero, one step a row (SDClip, recipes D.1; pure).
-
-
-# The smallest positive half: a step of zero would turn a row of tiny weights into 0/0.
-_GRID_SMALLEST_STEP = 2.0**-24
-
-
-def largest_symbol(bits: int) -> int:
-    """Symbols of a grid run from minus this to plus this: 2**(bits-1) - 1."""
-    return 2 ** (bits - 1) - 1
-
-
-def row_steps(w_OI: Tensor, grid: Grid) -> Tensor:
-    """clip_sigmas standard deviations of each row fall on the largest symbol; positive, in half precision.
-
-    Not finite where the row is not, or where the step exceeds the range of halves.
-    """
-    sigma_O = w_OI.float().std(dim=1, correction=0)
-    step_O = grid.clip_sigmas * sigma_O / largest_symbol(grid.bits)
-    # maximum, unlike clamp, hands a NaN on
-    floor = torch.tensor(max(grid.scale_floor, _GRID_SMALLEST_STEP), device=w_OI.device)
-    return torch.maximum(step_O, floor).half()
-
-
-def encode(w_OI: Tensor, step_O: Tensor, bits: int) -> Tensor:
-    """The nearest symbol of each weight (ties to even), clamped to the grid."""
-    largest = largest_symbol(bits)
-    return (w_OI.float() / step_O.float()[:, None]).round().clamp(-largest, largest).to(torch.int8)
-
-
-def decode(q_OI: Tensor, step_O: Tensor) -> Tensor:
-    """Symbol times step, in float32."""
-    return q_OI.float() * step_O.float()[:, None]
-
-
-# ---- fairway.quant.gptq ----------------------------------------------------------------------------------------------
-# Round column by column and push each column's error onto the columns still to come (arXiv 2210.17323; pure).
-
-
-def inverse_factor(h_II: Tensor) -> Tensor:
-    """Upper triangular U with H^-1 = U^T U, from one Cholesky factor and one triangular solve.
-
-    The Cholesky factor of H with rows and columns in reverse order, reversed back, is an upper R with H = R R^T;
-    U is R^-1. ``GateError`` if H is not positive definite.
-    """
-    lower_II, failed = torch.linalg.cholesky_ex(h_II.flip(0, 1))
-    if failed.item():
-        raise GateError(
-            f"Hessian is not positive definite (leading minor {int(failed)}); damp more or calibrate longer"
-        )
-    upper_II = lower_II.flip(0, 1)
-    return torch.linalg.solve_triangular(upper_II, torch.eye(len(h_II)).to(h_II), upper=True)
-
-
-def gptq(
-    w_OI: Tensor,
-    h_II: Tensor,
-    step_O: Tensor,
-    bits: int,
-    rounding: Gptq,
-) -> Tensor:
-    """Symbols of least output error, greedily, on the grid of ``encode``; equal to ``encode`` where H is diagonal.
-
-    Inputs that were never active (H_ii = 0) get weight zero; then ``damp`` times the mean of the diagonal is
-    added to it. With ``act_order`` the columns of largest diagonal go first, while most columns can still
-    make up for them.
-    """
-    h_II = h_II.float().clone()
-    w_IO = w_OI.float().T.contiguous()
-    if w_IO.data_ptr() == w_OI.data_ptr():  # a transposed argument is contiguous already
-        w_IO = w_IO.clone()
-    diagonal_I = h_II.diagonal()
-    dead_I = diagonal_I == 0
-    diagonal_I[dead_I] = 1.0
-    w_IO[dead_I] = 0.0
-    diagonal_I += rounding.damp * diagonal_I.mean()
-    order_I = torch.arange(len(h_II), device=h_II.device)
-    order_I = diagonal_I.argsort(descending=True, stable=True)
-    h_II, w_IO = h_II[order_I][:, order_I], w_IO[order_I]
-
-    u_II = inverse_factor(h_II)
-    step = step_O.float()
-    largest = largest_symbol(bits)
-    inputs = len(w_IO)
-    for start in range(0, inputs, rounding.block):
-        stop = min(start + rounding.block, inputs)
-        error_BO = torch.empty_like(w_IO[start:stop])
-        # a block of U as its own tensor: its rows are read one by one
-        u_BB = u_II[start:stop, start:stop].contiguous()
-        gains_B = u_BB.diagonal().tolist()
-        for row, gain in enumerate(gains_B):
-            w_O = w_IO[start + row]
-            rounded_O = (w_O / step).round_().clamp_(-largest, largest).mul_(step)
-            error_O = torch.sub(w_O, rounded_O, out=error_BO[row]).div_(gain)
-            # what is stored is the value that was rounded; encode finds the same symbol again
-            w_IO[start + row] = rounded_O
-            w_IO[start + row + 1 : stop].addr_(u_BB[row, row + 1 :], error_O, alpha=-1.0)
-        w_IO[stop:].addmm_(u_II[start:stop, stop:].T, error_BO, alpha=-1.0)
-
-    rounded_IO = torch.empty_like(w_IO)
-    rounded_IO[order_I] = w_IO
-    return encode(rounded_IO.T, step_O, bits)
-
-
-def relative_error(w_OI: Tensor, approx_OI: Tensor, h_II: Tensor) -> float:
-    """tr(E H E^T) / tr(W H W^T) for E = W - approx: the share of the output's energy that is lost; 0 for W = 0."""
-    error_OI = w_OI.float() - approx_OI.float()
-    total = float((w_OI.float() @ h_II * w_OI).sum())
-    return float((error_OI @ h_II * error_OI).sum()) / total if total > 0 else 0.0
-
-
-# ---- fairway.kernels.hadamard ----------------------------------------------------------------------------------------
-# Seeded orthogonal matrices whose entries are all about equally large (recipes D.4).
-
-
-def sylvester_hadamard(order: int) -> Tensor:
-    """The Hadamard matrix of a power of two, entries +-1, in float64."""
-    if order < 1 or order & (order - 1):
-        raise ValueError(f"a Sylvester-Hadamard matrix has a power of two rows, got {order}")
-    h = torch.ones(1, 1, dtype=torch.float64)
-    while h.shape[0] < order:
-        h = torch.cat([torch.cat([h, h], dim=1), torch.cat([h, -h], dim=1)])
-    return h
-
-
-def hadamard_rotation(n: int, seed: int, tag: str) -> Tensor:
-    """An orthogonal matrix from a seed and a name, float32: random signs times a Hadamard matrix (#1695).
-
-    Where ``n`` is no power of two, the leading block of the next one is orthonormalised by QR, which leaves a
-    power of two as it is but for signs. Sums are float64, so the matrix does not hang on the machine.
-    """
-    order = 1 << (n - 1).bit_length()
-    digest = hashlib.sha256(f"{seed}:{tag}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
-    signs = torch.randint(0, 2, (order,), generator=generator).double() * 2 - 1
-    block = (signs[:, None] * sylvester_hadamard(order) / order**0.5)[:n, :n]
-    if order == n:
-        return block.float()
-    q, r = torch.linalg.qr(block)
-    return (q * r.diagonal().sign()).float()
-
-
-# ---- fairway.quant.rotation ------------------------------------------------------------------------------------------
-# Four global Hadamard rotations at the inputs of the linears (#1695, recipes D.4).
-
-
-def rotations(shapes: Mapping[str, Sequence[int]], rotation: NoRotation | Hadamard) -> dict[str, Tensor]:
-    """The rotation of each linear input that some matrix reads, by the input's name; none for ``NoRotation``.
-
-    ``shapes`` is keyed by tensor name outside banks.
-    """
-    if isinstance(rotation, NoRotation):
-        return {}
-    widths = {part: shape[1] for name, shape in shapes.items() if (part := input_part(name)) is not None}
-    return {part: hadamard_rotation(width, rotation.seed, part) for part, width in sorted(widths.items())}
-
-
-def bake(w_OI: Tensor, r_II: Tensor) -> Tensor:
-    """W R: the weight that reads rotated inputs."""
-    return w_OI @ r_II
-
-
-def unbake(w_OI: Tensor, r_II: Tensor) -> Tensor:
-    """W R^T: the weight that reads plain inputs again."""
-    return w_OI @ r_II.T
-
-
-def bake_hessian(h_II: Tensor, r_II: Tensor) -> Tensor:
-    """R^T H R, the second moment of rotated inputs, symmetric to the last bit; the trace is that of H."""
-    rotated_II = r_II.T @ h_II @ r_II
-    return (rotated_II + rotated_II.T) / 2
-
-
-def online_hooks(turns: Mapping[str, Tensor]) -> Hooks:
-    """Hooks under which a model with baked weights computes what the plain model does."""
-
-    def rotate(part: str, x: Tensor) -> Tensor:
-        r_II = turns.get(part)
-        return x if r_II is None else x @ r_II.to(x)
-
-    return Hooks(rotate=rotate)
-
-
-# ---- fairway.runtime.seeding -----------------------------------------------------------------------------------------
-# Named random generators, and the number of threads: the two things a CPU run's bits depend on.
-
-
-def generator(seed: int, tag: str, device: str | torch.device = "cpu") -> torch.Generator:
-    """Random generator of its own for each tag, seeded by the first 4 bytes, big-endian, of SHA-256 of ``seed:tag``.
-
-    The construction is the one that #1695 uses for its rotations. Nothing reads torch's global generator, so
-    adding a draw in one place changes no draw in another.
-    """
-    number = int.from_bytes(hashlib.sha256(f"{seed}:{tag}".encode()).digest()[:4], "big")
-    return torch.Generator(device=device).manual_seed(number)
-
-
-def set_threads(threads: int) -> int:
-    """Run torch's CPU kernels on so many threads (0: torch's own choice) and tell how many that are.
-
-    The order of floating-point sums depends on it, hence the bits of the weights.
-    """
-    if threads < 0:
-        raise RecipeError(f"train.threads must be 0 or more, got {threads}")
-    if threads:
-        torch.set_num_threads(threads)
-    return torch.get_num_threads()
-
-
 # ---- fairway.quant.pipeline ------------------------------------------------------------------------------------------
 # Weights to an artifact and back, in order: gates, rotation, rounding, packing; and the other way round.
 
@@ -2634,43 +2709,30 @@ GPTQ_LIMIT = 1.001
 """GPTQ's output error over that of rounding to nearest: 1, and room for float32 sums."""
 
 _PIPELINE_PROBE_TOKENS = 64
-_PIPELINE_NO_ERROR = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class Rounded:
-    """One matrix on its grid, and the shares of its output's energy that two ways of rounding lose."""
-
-    symbols: Tensor
-    steps: Tensor
-    error_nearest: float
-    error_gptq: float | None
-    """None where the recipe rounds to nearest."""
-
-    @property
-    def gptq_over_nearest(self) -> float:
-        """At most 1 where GPTQ does its work."""
-        if self.error_gptq is None:
-            return 1.0
-        return (self.error_gptq + _PIPELINE_NO_ERROR) / (self.error_nearest + _PIPELINE_NO_ERROR)
 
 
 @torch.no_grad()
 def rotate_gptq(
-    model: Gpt, hessians: Mapping[str, Tensor], quant: QuantSpec, events: EventLog | None = None
+    model: Gpt,
+    hessians: Mapping[str, Tensor],
+    quant: QuantSpec,
+    events: EventLog | None = None,
+    rounds: Rounder | None = None,
 ) -> QuantizedModel:
     """Every tensor of the model rounded as the plan says, on the CPU; the arguments stay as they are.
+
+    Matrices are rounded one after the other, or all by ``rounds``, such as ``round_in_batches`` of some ranks.
 
     Matrices are rotated first, where the recipe says so, and their Hessians with them. ``GateError`` if a Hessian
     is no Hessian, a weight is not finite, rotation changes what the float model computes, or GPTQ does worse than
     rounding to nearest on its own Hessian. The ``tensor`` events hold errors as shares of the output's energy;
     those without rotation are for comparison only.
     """
-    state = {name: tensor.detach().cpu() for name, tensor in unbank(model.state_dict(), model.spec.layers).items()}
-    treatments = plan({name: tensor.shape for name, tensor in state.items()}, quant)
+    state = {name: tensor.detach().cpu() for name, tensor in unbank(model.state_dict(), model.spec).items()}
     for name, tensor in state.items():
         if not bool(tensor.isfinite().all()):
             raise GateError(f"tensor {name} is not finite: training diverged")
+    treatments = plan({name: tensor.shape for name, tensor in state.items()}, quant)
     check_hessians(hessians, {t.name: t.shape[1] for t in treatments if t.grid is not None})
     turns = rotations({t.name: t.shape for t in treatments}, quant.rotation)
     if turns:
@@ -2678,16 +2740,22 @@ def rotate_gptq(
 
     quantized = QuantizedModel({}, {}, {})
     ratios = {"none": 0.0}
+    if rounds is not None:
+        found = rounds(treatments, state, hessians, turns, quant)
     for treatment in treatments:
         name, grid = treatment.name, treatment.grid
         if grid is None:
             quantized.kept[name] = _pipeline_kept(name, state[name])
             continue
         w_OI, h_II = state[name].float(), hessians[name].cpu().float()
-        plain = rounded = round_matrix(name, w_OI, h_II, grid, quant)
         turn_II = turns.get(input_part(name) or "")
-        if turn_II is not None:
-            rounded = round_matrix(name, bake(w_OI, turn_II), bake_hessian(h_II, turn_II), grid, quant)
+        if rounds is None:
+            plain = rounded = round_matrix(name, w_OI, h_II, grid, quant)
+            if turn_II is not None:
+                w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
+                rounded = round_matrix(name, w_OI, h_II, grid, quant)
+        else:
+            plain, rounded = found[name]
         quantized.symbols[name], quantized.steps[name] = rounded.symbols, rounded.steps
         ratios[name] = rounded.gptq_over_nearest
         if events is not None:
@@ -2707,22 +2775,6 @@ def rotate_gptq(
     return quantized
 
 
-def round_matrix(
-    name: str, w_OI: Tensor, h_II: Tensor, grid: Grid, quant: QuantSpec
-) -> Rounded:
-    """A matrix on its grid by the recipe's rounding; ``name`` is for error messages."""
-    step_O = row_steps(w_OI, grid)
-    if not bool(step_O.isfinite().all()):
-        raise GateError(f"tensor {name} has a row whose step is beyond half precision (65504)")
-    symbols = encode(w_OI, step_O, grid.bits)
-    error_nearest = relative_error(w_OI, decode(symbols, step_O), h_II)
-    try:
-        symbols = gptq(w_OI, h_II, step_O, grid.bits, quant.rounding)
-    except GateError as error:
-        raise GateError(f"tensor {name}: {error}") from error
-    return Rounded(symbols, step_O, error_nearest, relative_error(w_OI, decode(symbols, step_O), h_II))
-
-
 def rotation_deviation(spec: ModelSpec, state: Mapping[str, Tensor], turns: Mapping[str, Tensor]) -> float:
     """Largest change of a softcapped logit when baked weights read rotated inputs, in float32."""
     baked = dict(state)
@@ -2738,7 +2790,7 @@ def rotation_deviation(spec: ModelSpec, state: Mapping[str, Tensor], turns: Mapp
 
 def _pipeline_logits(spec: ModelSpec, state: Mapping[str, Tensor], tokens_BT: Tensor, hooks: Hooks) -> Tensor:
     model = Gpt(spec)
-    model.load_state_dict(bank(state, spec.layers))
+    model.load_state_dict(bank(state, spec))
     logits: Tensor = model(tokens_BT, looped=True, hooks=hooks)
     return logits
 
@@ -2776,10 +2828,9 @@ def pack(
 
 def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
     """Symbols, steps and kept tensors of an artifact; ``ArtifactError`` if a payload or a value is damaged."""
-    streams = {
-        s.name: decompress(quant, s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
-        for s in artifact.streams
-    }
+    streams = {}
+    for s in artifact.streams:
+        streams[s.name] = decompress(quant, s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
     assert streams.keys() == raw_sizes(artifact.tensors).keys()
     quantized = from_streams(artifact.tensors, streams)
     for tensor in artifact.tensors:
@@ -2957,103 +3008,6 @@ class LoraBank:
         return torch.baddbmm(y, h, b.to(x.dtype).mT, alpha=self.scale)
 
 
-# ---- fairway.score.bpb -----------------------------------------------------------------------------------------------
-# Float64 sums of nats, bytes and tokens, and the two numbers that are quoted from them (recipes A.4).
-
-
-class Tally:
-    """What has been scored so far.
-
-    The nats of each span are kept and summed exactly (``math.fsum``), so that the total does not depend on how
-    spans were grouped into forwards and can be recomputed from a ledger to the last bit.
-    """
-
-    def __init__(self) -> None:
-        self._nats: list[float] = []
-        self.tokens = 0
-        self.size_bytes = 0
-
-    def add(self, *, nats: float, tokens: int, size_bytes: int) -> None:
-        """Count one span: its summed loss, its targets, the bytes of text these stand for."""
-        self._nats.append(nats)
-        self.tokens += tokens
-        self.size_bytes += size_bytes
-
-    @property
-    def nats(self) -> float:
-        """Summed loss."""
-        return math.fsum(self._nats)
-
-    @property
-    def loss_nats(self) -> float:
-        """Mean loss of a target."""
-        return self.nats / self.tokens
-
-    @property
-    def bpb(self) -> float:
-        """Bits per byte of text; targets without bytes (BOS) still cost their nats."""
-        return self.nats / math.log(2.0) / self.size_bytes
-
-
-# ---- fairway.score.ledger --------------------------------------------------------------------------------------------
-# What an evaluation scored and learned from, in order, as JSON lines chained by their hashes.
-
-
-FIRST_PREV = "0" * 64
-
-
-def canonical_json(value: object) -> str:
-    """One spelling of a value, the one that is hashed: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def plan_line(kind: str, spans: Sequence[Sequence[int]], what: str | None = None) -> str:
-    """One step of a plan as it is hashed: canonical JSON of what its ledger entry will say, and a line feed.
-
-    ``plan_sha256`` is SHA-256 over these lines: ``{"kind":"score","spans":[[context,start,stop],...]}`` and
-    ``{"kind":"learn","spans":[[start,stop],...],"what":...}``.
-    """
-    entry: dict[str, object] = {"kind": kind, "spans": [list(span) for span in spans]}
-    if what is not None:
-        entry["what"] = what
-    return canonical_json(entry) + "\n"
-
-
-def _raw_bytes(values: Tensor) -> bytes:
-    assert sys.byteorder == "little", "digests are of little-endian numbers"
-    raw: bytes = values.cpu().contiguous().numpy().tobytes()
-    return raw
-
-
-def tokens_sha256(tokens_N: Tensor) -> str:
-    """SHA-256 of token ids as uint16, little-endian: the payload of the official shards, without headers."""
-    return hashlib.sha256(_raw_bytes(tokens_N.to(torch.uint16))).hexdigest()
-
-
-def losses_sha256(losses_N: Tensor) -> str:
-    """SHA-256 of losses as float32, little-endian."""
-    return hashlib.sha256(_raw_bytes(losses_N.to(torch.float32))).hexdigest()
-
-
-class Ledger(LineFile):
-    """Appends entries to ``path.part``; the file gets its name when the block ends without an exception.
-
-    With ``path`` None nothing is written; the chain and its ``head`` are the same.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        super().__init__(path)
-        self.head = FIRST_PREV
-        self._entries = 0
-
-    def append(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Add one entry to the chain; ``DataError`` if the disk refuses."""
-        entry = {"i": self._entries, "kind": kind, "prev": self.head, **fields}
-        self.head = hashlib.sha256(canonical_json(entry).encode()).hexdigest()
-        self._entries += 1
-        self.write_line(canonical_json({**entry, "hash": self.head}))
-
-
 # ---- fairway.score.windows -------------------------------------------------------------------------------------------
 # Which targets are predicted from which inputs: pure functions of lengths, never of tokens.
 
@@ -3138,8 +3092,8 @@ def length_batches(extents: Sequence[Extent], batch_docs: int) -> list[tuple[int
     return [tuple(reversed(cut)) for cut in reversed(cuts)]
 
 
-# ---- fairway.score.referee -------------------------------------------------------------------------------------------
-# The referee owns the tokens: it checks the plan, asks for predictions, scores, and only then shows targets.
+# ---- fairway.score.steps ---------------------------------------------------------------------------------------------
+# What a method of evaluation says beforehand that it will do: score these spans, learn from those.
 
 
 @dataclass(frozen=True, slots=True)
@@ -3149,6 +3103,8 @@ class ScoreStep:
     spans: tuple[Span, ...]
     chunk: int = 0
     """Which chunk of its documents this is; 0 begins a new batch of documents."""
+    batch: int = 0
+    """Which batch of documents, counted over the whole plan."""
     learns: int = 0
     """The ``LearnStep`` that follows at once learns from the first so many spans; their forward graph is kept."""
 
@@ -3166,6 +3122,558 @@ class LearnStep:
 
 
 PlanStep = ScoreStep | LearnStep
+
+
+# ---- fairway.spec.score ----------------------------------------------------------------------------------------------
+# Context and method of evaluation (recipes E).
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flat:
+    """Each document in rows of ``context`` tokens, each row scored whole."""
+
+    kind: Literal["flat"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentLora:
+    """Low-rank adapters of their own for each document, one step after each scored chunk (#77, #1530)."""
+
+    kind: Literal["lora"]
+    rank: int
+    alpha: float | None
+    """Adapter output is scaled by alpha/rank; absent means 1 (#1530)."""
+    chunk: int
+    batch_docs: int
+    lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    optimizer: Literal["adamw", "adam"]
+    """``adam`` adds the decay to the gradient, as #1695's phased path did without meaning to."""
+    b_lr_ratio: float
+    """Rate of ``B`` over that of ``A`` (LoRA+, arXiv 2402.12354)."""
+    keep_a: bool
+    """A new batch of documents begins with the ``A`` that the last one of the same process ended with (#1767).
+
+    After a pause of ``PhasedSgd`` it is drawn anew. Where ranks share the work, batches are dealt out to them
+    beforehand, so that what is carried on depends on how many they are and on nothing else.
+    """
+    slot_lr_slope: float
+    """Rate of slot i is multiplied by 1 + slope * i / (slots - 1) (#1695: 0.5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhasedSgd:
+    """Document adapters, and after each phase of the prefix an SGD pass of the base over what was scored (#1610)."""
+
+    kind: Literal["phased"]
+    lora: DocumentLora
+    prefix_docs: int
+    phases: int
+    lr: float
+    momentum: float
+    chunk_tokens: int
+    context: int
+    grad_clip: float
+
+
+Method = Flat | DocumentLora | PhasedSgd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreSpec:
+    """How the artifact is scored, and within which seconds."""
+
+    context: int
+    batch_tokens: int
+    """Tokens of one forward of the flat and sliding methods."""
+    method: Method
+    diagnostic: Flat
+    """Scores the float weights and the quantized ones before any adaptation."""
+    budget_s: float
+    """Seconds of one evaluation; when they are used up it ends without a score."""
+    ranks: Literal["first", "all"]
+    """Who scores: the first process alone, or all of them, each taking batches of documents as it gets free (#1530)."""
+
+
+# ---- fairway.score.adapt ---------------------------------------------------------------------------------------------
+# Low-rank adapters of each document's own, one optimizer step after each scored chunk (recipes E.5; #77, #1530).
+
+
+def lora_steps(
+    extents: Sequence[Extent], batch: Sequence[int], *, number: int, chunk: int, context: int
+) -> Iterator[PlanStep]:
+    """One batch of documents, longest first: score a chunk of each, learn from it where the document goes on."""
+    documents = [document_chunks(extents[i], chunk, context) for i in batch]
+    chunks = len(documents[0])
+    for index in range(chunks):
+        spans = tuple(spans[index] for spans in documents if index < len(spans))
+        learns = sum(index + 1 < len(spans) for spans in documents)
+        yield ScoreStep(spans, chunk=index, batch=number, learns=learns)
+        if learns:
+            yield LearnStep("lora", tuple((span.start, span.stop) for span in spans[:learns]), index, chunks)
+
+
+class LoraEvaluator:
+    """Adapters beside frozen weights, drawn anew for each batch of documents.
+
+    Batches of one plan may come in any order and to several processes: what is drawn depends on a batch's number
+    alone. ``model`` must not ask for gradients.
+    """
+
+    def __init__(self, model: Gpt, spec: DocumentLora, *, context: int, looped: bool, seed: int) -> None:
+        self._model = model
+        self._spec = spec
+        self._context = context
+        self._looped = looped
+        self._seed = seed
+        self._bank: LoraBank | None = None
+        self._whole: LoraBank | None = None
+        self._optimizer: LoraAdamW | None = None
+        self._raw_logits_BCV: Tensor | None = None
+
+    def plan(self, lengths: Sequence[int]) -> Iterator[PlanStep]:
+        """Batches of documents of like length, the longest first, each in chunks."""
+        extents = document_extents(lengths)
+        for number, batch in enumerate(length_batches(extents, self._spec.batch_docs)):
+            yield from self.batch_steps(extents, batch, number)
+
+    def batch_steps(self, extents: Sequence[Extent], batch: Sequence[int], number: int) -> Iterator[PlanStep]:
+        """``lora_steps`` with this method's chunks."""
+        return lora_steps(extents, batch, number=number, chunk=self._spec.chunk, context=self._context)
+
+    def predict(self, step: ScoreStep, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Logits of each document's chunk, under its adapters."""
+        if step.chunk == 0:
+            self._begin_batch(step.batch, len(step.spans))
+        assert self._bank is not None and self._optimizer is not None
+        going, ending = step.spans[: step.learns], step.spans[step.learns :]
+        logits: list[Tensor] = []
+        leaving = self._bank
+        if going and ending:
+            leaving = _bank_part(self._bank, slice(len(going), len(step.spans)))
+            self._bank = _bank_part(self._bank, slice(0, len(going)))
+            self._optimizer.keep(len(going))
+        if going:
+            raw_logits_BCV = self._chunk_logits(going, inputs[: len(going)], self._bank)
+            self._raw_logits_BCV = raw_logits_BCV
+            logits += softcap(raw_logits_BCV.detach(), self._model.spec.softcap).unbind()
+        if ending:
+            with torch.no_grad():
+                raw_logits_BCV = self._chunk_logits(ending, inputs[len(going) :], leaving)
+                capped_BCV = softcap(raw_logits_BCV, self._model.spec.softcap)
+            logits += [row_CV[: span.targets] for row_CV, span in zip(capped_BCV, ending, strict=True)]
+        return logits
+
+    def update(
+        self, step: LearnStep, inputs: Sequence[Tensor], targets: Sequence[Tensor]
+    ) -> None:
+        """Step each document's adapters on the mean loss of its chunk; the graph is the one that predicted it."""
+        raw_logits_BCV, self._raw_logits_BCV = self._raw_logits_BCV, None
+        assert raw_logits_BCV is not None and self._bank is not None and self._optimizer is not None
+        targets_BC = torch.stack(list(targets))
+        losses = softcap_ce(raw_logits_BCV.flatten(0, 1), targets_BC.flatten(), self._model.spec.softcap)
+        parameters = self._bank.parameters()
+        # A sum over documents of means over chunks: no document's step depends on another's.
+        gradients = torch.autograd.grad(losses.sum() / targets_BC.shape[1], parameters)
+        self._optimizer.step(parameters, gradients)
+
+    def _begin_batch(self, number: int, documents: int) -> None:
+        spec, device = self._spec, self._model.get_parameter("embedding").device
+        self._bank = self._optimizer = None  # lets go of the last batch's memory first
+        last, self._whole = self._whole, None
+        self._bank = LoraBank(
+            self._model.spec,
+            documents=documents,
+            rank=spec.rank,
+            looped=self._looped,
+            alpha=spec.alpha,
+            device=device,
+        )
+        self._bank.reset(generator(self._seed, f"lora.{number}", device))
+        self._optimizer = LoraAdamW(
+            self._bank.parameters(), [spec.lr * scale for scale in self._bank.lr_multipliers(spec.slot_lr_slope)], spec
+        )
+
+    def _chunk_logits(
+        self, spans: Sequence[Span], inputs: Sequence[Tensor], bank: LoraBank
+    ) -> Tensor:
+        """Raw logits of the last ``span.targets`` inputs of each row; shorter chunks are padded at their end."""
+        hooks = bank.hooks()
+        tokens_BT = pad_sequence(list(inputs), batch_first=True)
+        hidden_BTD = self._model.hidden(tokens_BT, looped=self._looped, hooks=hooks)
+        longest = max(span.targets for span in spans)
+        if len({(span.inputs, span.targets) for span in spans}) == 1:
+            hidden_BCD = hidden_BTD[:, -longest:]
+        else:
+            first_B = torch.tensor([span.inputs - span.targets for span in spans], device=tokens_BT.device)
+            rows_BC = first_B[:, None] + torch.arange(longest, device=tokens_BT.device)
+            rows_BC = rows_BC.clamp_max(tokens_BT.shape[1] - 1)
+            hidden_BCD = hidden_BTD.take_along_dim(rows_BC[:, :, None], dim=1)
+        return self._model.raw_logits(hidden_BCD, hooks)
+
+
+def _bank_part(bank: LoraBank, rows: slice) -> LoraBank:
+    """Adapters of some of the documents: leaves of their own over the same storage, so gradients have their size."""
+    part = copy.copy(bank)
+    part.a_BRI = {site: a[rows].detach().requires_grad_() for site, a in bank.a_BRI.items()}
+    part.b_BOR = {site: b[rows].detach().requires_grad_() for site, b in bank.b_BOR.items()}
+    return part
+
+
+class LoraAdamW:
+    """AdamW (decoupled decay), or Adam (decay in the gradient), over tensors whose first axis is documents.
+
+    Documents of a batch begin together and only ever leave, so one count of steps is each document's own. With
+    ``beta1 = 0`` the first moment is the gradient and is not stored.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], rates: Sequence[float], spec: DocumentLora) -> None:
+        self._rates = list(rates)
+        self._spec = spec
+        self._steps = 0
+        self._second = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
+        self._first = None
+
+    def keep(self, documents: int) -> None:
+        """Forget all but the first so many documents."""
+        self._second = [second[:documents] for second in self._second]
+        if self._first is not None:
+            self._first = [first[:documents] for first in self._first]
+
+    @torch.no_grad()
+    def step(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """Move each parameter, in place; a GPU gets a launch or two for all of them where it got seven for each."""
+        spec = self._spec
+        self._steps += 1
+        unbiased_first = 1.0 - spec.beta1**self._steps
+        unbiased_second = math.sqrt(1.0 - spec.beta2**self._steps)
+        moved, slopes, second = list(parameters), list(gradients), self._second
+        torch._foreach_mul_(second, spec.beta2)
+        torch._foreach_addcmul_(second, slopes, slopes, value=1.0 - spec.beta2)
+        first = slopes
+        if self._first is not None:
+            torch._foreach_lerp_(self._first, slopes, 1.0 - spec.beta1)
+            first = self._first
+        scales = torch._foreach_sqrt(second)
+        torch._foreach_div_(scales, unbiased_second)
+        torch._foreach_add_(scales, spec.eps)
+        torch._foreach_mul_(moved, [1.0 - rate * spec.weight_decay for rate in self._rates])
+        torch._foreach_addcdiv_(moved, first, scales, [-rate / unbiased_first for rate in self._rates])
+
+
+# ---- fairway.score.bpb -----------------------------------------------------------------------------------------------
+# Float64 sums of nats, bytes and tokens, and the two numbers that are quoted from them (recipes A.4).
+
+
+class Tally:
+    """What has been scored so far.
+
+    The nats of each span are kept and summed exactly (``math.fsum``), so that the total does not depend on how
+    spans were grouped into forwards and can be recomputed from a ledger to the last bit.
+    """
+
+    def __init__(self) -> None:
+        self._nats: list[float] = []
+        self.tokens = 0
+        self.size_bytes = 0
+
+    def add(self, *, nats: float, tokens: int, size_bytes: int) -> None:
+        """Count one span: its summed loss, its targets, the bytes of text these stand for."""
+        self._nats.append(nats)
+        self.tokens += tokens
+        self.size_bytes += size_bytes
+
+    @property
+    def nats(self) -> float:
+        """Summed loss."""
+        return math.fsum(self._nats)
+
+    @property
+    def loss_nats(self) -> float:
+        """Mean loss of a target."""
+        return self.nats / self.tokens
+
+    @property
+    def bpb(self) -> float:
+        """Bits per byte of text; targets without bytes (BOS) still cost their nats."""
+        return self.nats / math.log(2.0) / self.size_bytes
+
+
+# ---- fairway.score.budget --------------------------------------------------------------------------------------------
+# The seconds of one evaluation against its budget: how far it is, a forecast early on, and its end when they are gone.
+
+
+PROGRESS_EVENTS = 50
+"""At most so many ``scored`` events an evaluation."""
+FORECASTS = (50, 5)
+"""A forecast is made when one part in so many of the work is done."""
+LEARNING = 3
+"""Forward and backward together cost about so many forwards."""
+
+
+def work(step: PlanStep) -> int:
+    """Inputs that go through the model for a step, those that are learned from counted ``LEARNING`` times."""
+    if isinstance(step, ScoreStep):
+        inputs = [span.inputs for span in step.spans]
+        return sum(inputs) + (LEARNING - 1) * sum(inputs[: step.learns])
+    return LEARNING * sum(stop - start for start, stop in step.spans) if step.what == "sgd" else 0
+
+
+class Watch:
+    """One evaluation's clock, which each of ``world`` processes looks at for itself; it runs from the beginning."""
+
+    def __init__(
+        self,
+        budget_s: float,
+        events: EventLog,
+        *,
+        world: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._budget_s = budget_s
+        self._events = events
+        self._world = world
+        self._clock = clock
+        self._began_s = clock()
+        self._targets = self._work = 0
+        self._done = 0
+        self._due = 1
+        self._forecasts = list(FORECASTS)
+
+    @property
+    def seconds(self) -> float:
+        """Since the evaluation began."""
+        return self._clock() - self._began_s
+
+    @property
+    def spent(self) -> bool:
+        """Whether the budget is used up."""
+        return self.seconds > self._budget_s
+
+    def begin(self, steps: Sequence[PlanStep], targets: int) -> None:
+        """What there is to do."""
+        self._work, self._targets = sum(map(work, steps)), targets
+
+    def took(self, step: PlanStep, *, together: bool = False) -> None:
+        """A step is done, by this process or by all together; now and then a forecast of the whole comes of it."""
+        self._done += work(step) * (1 if together else self._world)
+        if self._forecasts and self._done * self._forecasts[0] >= self._work:
+            self._forecasts.pop(0)
+            forecast_s = self.seconds * self._work / self._done
+            fits = forecast_s <= self._budget_s
+            self._events.emit("forecast", seconds=forecast_s, budget_s=self._budget_s, fits=fits)
+
+    def scored(self, tally: Tally) -> None:
+        """So much stands on the ledger."""
+        if tally.tokens * PROGRESS_EVENTS >= self._due * self._targets and tally.size_bytes:
+            self._due = tally.tokens * PROGRESS_EVENTS // self._targets + 1
+            self._events.emit("scored", targets=tally.tokens, of=self._targets, bpb=tally.bpb)
+
+    def stop(self, tally: Tally) -> NoReturn:
+        """Say how far it came, and end it: ``GateError``."""
+        seconds = self.seconds
+        self._events.emit("stopped", targets=tally.tokens, of=self._targets, seconds=seconds, budget_s=self._budget_s)
+        raise GateError(
+            f"score.budget_s ({self._budget_s:g}) is used up after {seconds:.1f} s with {tally.tokens} of"
+            f" {self._targets} targets scored: a part of them is no score, so none is written"
+        )
+
+
+# ---- fairway.score.flat ----------------------------------------------------------------------------------------------
+# Each document in rows of ``context`` tokens, each row scored whole: the plain score of fixed weights.
+
+
+def segment_offsets(pieces: Sequence[Tensor]) -> Tensor:
+    """Where each piece begins when all are laid end to end, and the total: ``cu_seqlens`` (int32)."""
+    lengths = torch.tensor([0, *(piece.numel() for piece in pieces)])
+    return lengths.cumsum(0).to(pieces[0].device, torch.int32)
+
+
+class FlatEvaluator:
+    """Rows of documents, packed into forwards of up to ``batch_tokens`` tokens; no document sees another."""
+
+    def __init__(self, model: Gpt, *, context: int, batch_tokens: int, looped: bool) -> None:
+        self._model = model
+        self._context = context
+        self._batch_tokens = batch_tokens
+        self._looped = looped
+
+    def plan(self, lengths: Sequence[int]) -> Iterator[ScoreStep]:
+        """Rows in the order of the stream."""
+        rows = list(chain.from_iterable(document_rows(each, self._context) for each in document_extents(lengths)))
+        return (ScoreStep(group) for group in grouped(rows, self._batch_tokens))
+
+    @torch.no_grad()
+    def predict(self, step: ScoreStep, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Logits of every input."""
+        hidden_1ND = self._model.hidden(
+            torch.cat(list(inputs)).unsqueeze(0),
+            looped=self._looped,
+            cu_seqlens=segment_offsets(inputs),
+            max_len=max(each.numel() for each in inputs),
+        )
+        logits_NV = softcap(self._model.raw_logits(hidden_1ND[0]), self._model.spec.softcap)
+        return logits_NV.split([each.numel() for each in inputs])
+
+    def update(
+        self, step: LearnStep, inputs: Sequence[Tensor], targets: Sequence[Tensor]
+    ) -> None:
+        """Never called: the plan learns nothing."""
+        raise AssertionError("the flat method learns nothing")
+
+
+# ---- fairway.score.sgd -----------------------------------------------------------------------------------------------
+# SGD with momentum on the weights that all documents share, over targets that are scored (recipes E.3, E.6).
+
+
+def cosine_rate(step: int, steps: int) -> float:
+    """Share of the rate at one of ``steps`` steps: from 1 to 0, and 1 if there is but one."""
+    return 0.5 * (1.0 + math.cos(math.pi * step / (steps - 1))) if steps > 1 else 1.0
+
+
+class BaseSgd:
+    """Steps of one optimizer over every parameter of ``model``, and over ``more`` tensors that a method added to it.
+
+    One forward holds at most ``batch_tokens`` tokens (or one span); a step's gradient is gathered over its forwards.
+    """
+
+    def __init__(
+        self,
+        model: Gpt,
+        *,
+        lr: float,
+        momentum: float,
+        grad_clip: float,
+        batch_tokens: int,
+        looped: bool,
+        more: Sequence[Tensor] = (),
+        hooks: Hooks = PLAIN,
+    ) -> None:
+        self._model = model
+        self._lr = lr
+        self._momentum = momentum
+        self._grad_clip = grad_clip
+        self._batch_tokens = batch_tokens
+        self._looped = looped
+        self._hooks = hooks
+        self._learned = [*model.parameters(), *more]
+        self._optimizer: torch.optim.Optimizer | None = None
+
+    def step(self, share: float, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+        """One step at ``share`` of the rate on the mean loss of all targets; pieces do not see each other."""
+        if self._optimizer is None:
+            for parameter in self._learned:
+                parameter.requires_grad_(True)
+            self._optimizer = torch.optim.SGD(self._learned, lr=self._lr, momentum=self._momentum)
+        total = sum(each.numel() for each in targets)
+        for part in self._forwards(inputs, total):
+            hidden_1ND = self._model.hidden(
+                torch.cat(list(inputs[part])).unsqueeze(0),
+                looped=self._looped,
+                cu_seqlens=segment_offsets(inputs[part]),
+                max_len=max(each.numel() for each in inputs[part]),
+                hooks=self._hooks,
+            )
+            losses = softcap_ce(
+                self._model.raw_logits(hidden_1ND[0]), torch.cat(list(targets[part])), self._model.spec.softcap
+            )
+            (losses.sum() / total).backward()
+        self._gather()
+        torch.nn.utils.clip_grad_norm_(self._learned, self._grad_clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._lr * share
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def rest(self) -> None:
+        """Freeze the weights and forget the momentum."""
+        for parameter in self._learned:
+            parameter.requires_grad_(False)
+        self._optimizer = None
+
+    def _forwards(self, inputs: Sequence[Tensor], total: int) -> Sequence[slice]:
+        """The pieces of each forward of a step of ``total`` targets."""
+        return list(parts(inputs, self._batch_tokens))
+
+    def _gather(self) -> None:
+        """The step's gradient is whole when this returns."""
+
+
+def parts(pieces: Sequence[Tensor], tokens: int) -> Iterator[slice]:
+    """Consecutive pieces of at most ``tokens`` elements together; a longer piece is a part of its own."""
+    first = held = 0
+    for i, piece in enumerate(pieces):
+        if i > first and held + piece.numel() > tokens:
+            yield slice(first, i)
+            first, held = i, 0
+        held += piece.numel()
+    yield slice(first, len(pieces))
+
+
+# ---- fairway.score.ledger --------------------------------------------------------------------------------------------
+# What an evaluation scored and learned from, in order, as JSON lines chained by their hashes.
+
+
+FIRST_PREV = "0" * 64
+
+
+def canonical_json(value: object) -> str:
+    """One spelling of a value, the one that is hashed: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def plan_line(kind: str, spans: Sequence[Sequence[int]], what: str | None = None) -> str:
+    """One step of a plan as it is hashed: canonical JSON of what its ledger entry will say, and a line feed.
+
+    ``plan_sha256`` is SHA-256 over these lines: ``{"kind":"score","spans":[[context,start,stop],...]}`` and
+    ``{"kind":"learn","spans":[[start,stop],...],"what":...}``.
+    """
+    entry: dict[str, object] = {"kind": kind, "spans": [list(span) for span in spans]}
+    if what is not None:
+        entry["what"] = what
+    return canonical_json(entry) + "\n"
+
+
+def _raw_bytes(values: Tensor) -> bytes:
+    assert sys.byteorder == "little", "digests are of little-endian numbers"
+    raw: bytes = values.cpu().contiguous().numpy().tobytes()
+    return raw
+
+
+def tokens_sha256(tokens_N: Tensor) -> str:
+    """SHA-256 of token ids as uint16, little-endian: the payload of the official shards, without headers."""
+    return hashlib.sha256(_raw_bytes(tokens_N.to(torch.uint16))).hexdigest()
+
+
+def losses_sha256(losses_N: Tensor) -> str:
+    """SHA-256 of losses as float32, little-endian."""
+    return hashlib.sha256(_raw_bytes(losses_N.to(torch.float32))).hexdigest()
+
+
+class Ledger(LineFile):
+    """Appends entries to ``path.part``; the file gets its name when the block ends without an exception.
+
+    With ``path`` None nothing is written; the chain and its ``head`` are the same.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(path)
+        self.head = FIRST_PREV
+        self._entries = 0
+
+    def append(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Add one entry to the chain; ``DataError`` if the disk refuses."""
+        entry = {"i": self._entries, "kind": kind, "prev": self.head, **fields}
+        self.head = hashlib.sha256(canonical_json(entry).encode()).hexdigest()
+        self._entries += 1
+        self.write_line(canonical_json({**entry, "hash": self.head}))
+
+
+# ---- fairway.score.referee -------------------------------------------------------------------------------------------
+# The referee owns the tokens: it checks the plan, asks for predictions, scores, and only then shows targets.
 
 
 @runtime_checkable
@@ -3277,9 +3785,9 @@ class Referee:
         *,
         settings: dict[str, Any],
         artifact_sha256: str,
-        scored: Callable[[Tally], None] = lambda tally: None,
+        watch: Watch,
     ) -> Tally:
-        """Drive ``method`` through its plan and write the ledger; ``scored`` is called after each scored step.
+        """Drive ``method`` through its plan and write the ledger; ``watch`` is told of each step, and ends it in time.
 
         ``settings`` describe the method on the ledger. ``RefereeError`` if the plan is unfair, if logits have the wrong
         shape or are not finite, or if the plan turns out to depend on anything but lengths.
@@ -3297,28 +3805,47 @@ class Referee:
                 "plan_sha256": plan_sha256(steps),
             },
         )
+        watch.begin(steps, self.targets)
         tally = Tally()
-        for number, step in enumerate(steps):
-            if isinstance(step, ScoreStep):
-                self._score(number, step, method, ledger, tally)
-                scored(tally)
-            else:
-                ledger.append("learn", {"what": step.what, "spans": [list(span) for span in step.spans]})
-                method.update(
-                    step,
-                    [self._tokens_N[start - 1 : stop - 1].clone() for start, stop in step.spans],
-                    [self._tokens_N[start:stop].clone() for start, stop in step.spans],
-                )
+        self._drive(steps, method, ledger, tally, watch)
         if tuple(method.plan(self._lengths)) != steps:
             raise RefereeError("plan: a second call for the same document lengths gave another plan")
         assert tally.tokens == self.targets, "a checked plan scores every target"
         ledger.append("close", {"targets": tally.tokens, "bytes": tally.size_bytes, "nats": tally.nats})
         return tally
 
-    def _score(self, number: int, step: ScoreStep, method: Evaluator, ledger: Ledger, tally: Tally) -> None:
+    def _drive(self, steps: Sequence[PlanStep], method: Evaluator, ledger: Ledger, tally: Tally, watch: Watch) -> None:
+        for number, step in enumerate(steps):
+            if isinstance(step, ScoreStep):
+                self._enter(number, step, self._ask(number, step, method).cpu(), ledger, tally)
+                watch.scored(tally)
+            else:
+                self._enter_learned(step, ledger)
+                self._show(step, method)
+            watch.took(step)
+            if watch.spent:
+                watch.stop(tally)
+
+    def _ask(self, number: int, step: ScoreStep, method: Evaluator) -> Tensor:
+        """The method's prediction, scored: nats of each target of the step."""
         logits = method.predict(step, [self._tokens_N[span.context : span.stop - 1].clone() for span in step.spans])
         # Only from here on are targets looked up: whatever predict kept, it cannot have seen them.
-        losses = self._losses(number, step.spans, logits)
+        return self._losses(number, step.spans, logits)
+
+    def _show(self, step: LearnStep, method: Evaluator) -> None:
+        """Targets that stand on the ledger, for the method to learn from."""
+        method.update(
+            step,
+            [self._tokens_N[start - 1 : stop - 1].clone() for start, stop in step.spans],
+            [self._tokens_N[start:stop].clone() for start, stop in step.spans],
+        )
+
+    def _enter_learned(self, step: LearnStep, ledger: Ledger) -> None:
+        ledger.append("learn", {"what": step.what, "spans": [list(span) for span in step.spans]})
+
+    def _enter(self, number: int, step: ScoreStep, losses: Tensor, ledger: Ledger, tally: Tally) -> None:
+        if not bool(losses.isfinite().all()):
+            raise RefereeError(f"plan step {number}: a loss is not finite")
         rows = []
         for span, losses_M in zip(step.spans, losses.split([span.targets for span in step.spans]), strict=True):
             nats = math.fsum(losses_M.tolist())
@@ -3331,7 +3858,7 @@ class Referee:
     def _losses(
         self, number: int, spans: Sequence[Span], logits: Sequence[Tensor]
     ) -> Tensor:
-        """Nats of each target, in order, in float32 and on the CPU: minus log softmax over the whole vocabulary."""
+        """Nats of each target, in order, in float32: minus log softmax over the whole vocabulary."""
         shapes = [tuple(each.shape) for each in logits]
         vocab_size = shapes[0][-1] if shapes and shapes[0] else 0
         due = [(span.targets, vocab_size) for span in spans]
@@ -3341,271 +3868,7 @@ class Referee:
         if self._largest >= vocab_size:
             raise RefereeError(f"plan step {number}: logits over {vocab_size} tokens, but token {self._largest} occurs")
         logits_MV = torch.cat([each.detach() for each in logits]).to(torch.float32)
-        losses_M = functional.cross_entropy(logits_MV, targets_M, reduction="none").cpu()
-        if not bool(losses_M.isfinite().all()):
-            raise RefereeError(f"plan step {number}: a loss is not finite")
-        return losses_M
-
-
-# ---- fairway.spec.score ----------------------------------------------------------------------------------------------
-# Context and method of evaluation (recipes E).
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flat:
-    """Each document in rows of ``context`` tokens, each row scored whole."""
-
-    kind: Literal["flat"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentLora:
-    """Low-rank adapters of their own for each document, one step after each scored chunk (#77, #1530)."""
-
-    kind: Literal["lora"]
-    rank: int
-    alpha: float | None
-    """Adapter output is scaled by alpha/rank; absent means 1 (#1530)."""
-    chunk: int
-    batch_docs: int
-    lr: float
-    beta1: float
-    beta2: float
-    eps: float
-    weight_decay: float
-    slot_lr_slope: float
-    """Rate of slot i is multiplied by 1 + slope * i / (slots - 1) (#1695: 0.5)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhasedSgd:
-    """Document adapters, and after each phase of the prefix an SGD pass of the base over what was scored (#1610)."""
-
-    kind: Literal["phased"]
-    lora: DocumentLora
-    prefix_docs: int
-    phases: int
-    lr: float
-    momentum: float
-    chunk_tokens: int
-    context: int
-    grad_clip: float
-
-
-Method = Flat | DocumentLora | PhasedSgd
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreSpec:
-    """How the artifact is scored, and within which seconds."""
-
-    context: int
-    batch_tokens: int
-    """Tokens of one forward of the flat and sliding methods."""
-    method: Method
-    diagnostic: Flat
-    """Scores the float weights and the quantized ones before any adaptation."""
-    budget_s: float
-
-
-# ---- fairway.score.adapt ---------------------------------------------------------------------------------------------
-# Low-rank adapters of each document's own, one optimizer step after each scored chunk (recipes E.5; #77, #1530).
-
-
-def lora_steps(extents: Sequence[Extent], batch: Sequence[int], *, chunk: int, context: int) -> Iterator[PlanStep]:
-    """One batch of documents, longest first: score a chunk of each, learn from it where the document goes on."""
-    documents = [document_chunks(extents[i], chunk, context) for i in batch]
-    chunks = len(documents[0])
-    for index in range(chunks):
-        spans = tuple(spans[index] for spans in documents if index < len(spans))
-        learns = sum(index + 1 < len(spans) for spans in documents)
-        yield ScoreStep(spans, chunk=index, learns=learns)
-        if learns:
-            yield LearnStep("lora", tuple((span.start, span.stop) for span in spans[:learns]), index, chunks)
-
-
-class LoraEvaluator:
-    """Adapters beside frozen weights, drawn anew for each batch of documents.
-
-    It follows one plan from its beginning; another evaluation needs another one. ``model`` must not ask for
-    gradients.
-    """
-
-    def __init__(self, model: Gpt, spec: DocumentLora, *, context: int, looped: bool, seed: int) -> None:
-        self._model = model
-        self._spec = spec
-        self._context = context
-        self._looped = looped
-        self._seed = seed
-        self._batches = 0
-        self._bank: LoraBank | None = None
-        self._optimizer: LoraAdamW | None = None
-        self._raw_logits_BCV: Tensor | None = None
-
-    def plan(self, lengths: Sequence[int]) -> Iterator[PlanStep]:
-        """Batches of documents of like length, the longest first, each in chunks."""
-        extents = document_extents(lengths)
-        for batch in length_batches(extents, self._spec.batch_docs):
-            yield from self.batch_steps(extents, batch)
-
-    def batch_steps(self, extents: Sequence[Extent], batch: Sequence[int]) -> Iterator[PlanStep]:
-        """``lora_steps`` with this method's chunks."""
-        return lora_steps(extents, batch, chunk=self._spec.chunk, context=self._context)
-
-    def predict(self, step: ScoreStep, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Logits of each document's chunk, under its adapters."""
-        if step.chunk == 0:
-            self._begin_batch(len(step.spans))
-        assert self._bank is not None and self._optimizer is not None
-        going, ending = step.spans[: step.learns], step.spans[step.learns :]
-        logits: list[Tensor] = []
-        leaving = self._bank
-        if going and ending:
-            leaving = _bank_part(self._bank, slice(len(going), len(step.spans)))
-            self._bank = _bank_part(self._bank, slice(0, len(going)))
-            self._optimizer.keep(len(going))
-        if going:
-            raw_logits_BCV = self._chunk_logits(going, inputs[: len(going)], self._bank)
-            self._raw_logits_BCV = raw_logits_BCV
-            logits += softcap(raw_logits_BCV.detach(), self._model.spec.softcap).unbind()
-        if ending:
-            with torch.no_grad():
-                raw_logits_BCV = self._chunk_logits(ending, inputs[len(going) :], leaving)
-                capped_BCV = softcap(raw_logits_BCV, self._model.spec.softcap)
-            logits += [row_CV[: span.targets] for row_CV, span in zip(capped_BCV, ending, strict=True)]
-        return logits
-
-    def update(
-        self, step: LearnStep, inputs: Sequence[Tensor], targets: Sequence[Tensor]
-    ) -> None:
-        """Step each document's adapters on the mean loss of its chunk; the graph is the one that predicted it."""
-        raw_logits_BCV, self._raw_logits_BCV = self._raw_logits_BCV, None
-        assert raw_logits_BCV is not None and self._bank is not None and self._optimizer is not None
-        targets_BC = torch.stack(list(targets))
-        losses = softcap_ce(raw_logits_BCV.flatten(0, 1), targets_BC.flatten(), self._model.spec.softcap)
-        parameters = self._bank.parameters()
-        # A sum over documents of means over chunks: no document's step depends on another's.
-        gradients = torch.autograd.grad(losses.sum() / targets_BC.shape[1], parameters)
-        self._optimizer.step(parameters, gradients)
-
-    def _begin_batch(self, documents: int) -> None:
-        spec, device = self._spec, self._model.embedding.device
-        self._bank = self._optimizer = None  # lets go of the last batch's memory first
-        self._bank = LoraBank(
-            self._model.spec,
-            documents=documents,
-            rank=spec.rank,
-            looped=self._looped,
-            alpha=spec.alpha,
-            device=device,
-        )
-        self._bank.reset(generator(self._seed, f"lora.{self._batches}", device))
-        self._batches += 1
-        self._optimizer = LoraAdamW(
-            self._bank.parameters(), [spec.lr * scale for scale in self._bank.lr_multipliers(spec.slot_lr_slope)], spec
-        )
-
-    def _chunk_logits(
-        self, spans: Sequence[Span], inputs: Sequence[Tensor], bank: LoraBank
-    ) -> Tensor:
-        """Raw logits of the last ``span.targets`` inputs of each row; shorter chunks are padded at their end."""
-        hooks = bank.hooks()
-        tokens_BT = pad_sequence(list(inputs), batch_first=True)
-        hidden_BTD = self._model.hidden(tokens_BT, looped=self._looped, hooks=hooks)
-        longest = max(span.targets for span in spans)
-        if len({(span.inputs, span.targets) for span in spans}) == 1:
-            hidden_BCD = hidden_BTD[:, -longest:]
-        else:
-            first_B = torch.tensor([span.inputs - span.targets for span in spans], device=tokens_BT.device)
-            rows_BC = first_B[:, None] + torch.arange(longest, device=tokens_BT.device)
-            rows_BC = rows_BC.clamp_max(tokens_BT.shape[1] - 1)
-            hidden_BCD = hidden_BTD.take_along_dim(rows_BC[:, :, None], dim=1)
-        return self._model.raw_logits(hidden_BCD, hooks)
-
-
-def _bank_part(bank: LoraBank, rows: slice) -> LoraBank:
-    """Adapters of some of the documents: leaves of their own over the same storage, so gradients have their size."""
-    part = copy.copy(bank)
-    part.a_BRI = {site: a[rows].detach().requires_grad_() for site, a in bank.a_BRI.items()}
-    part.b_BOR = {site: b[rows].detach().requires_grad_() for site, b in bank.b_BOR.items()}
-    return part
-
-
-class LoraAdamW:
-    """AdamW (decoupled decay) over tensors whose first axis is documents.
-
-    Documents of a batch begin together and only ever leave, so one count of steps is each document's own. With
-    ``beta1 = 0`` the first moment is the gradient and is not stored.
-    """
-
-    def __init__(self, parameters: Sequence[Tensor], rates: Sequence[float], spec: DocumentLora) -> None:
-        self._rates = list(rates)
-        self._spec = spec
-        self._steps = 0
-        self._second = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
-        self._first = None
-
-    def keep(self, documents: int) -> None:
-        """Forget all but the first so many documents."""
-        self._second = [second[:documents] for second in self._second]
-        if self._first is not None:
-            self._first = [first[:documents] for first in self._first]
-
-    @torch.no_grad()
-    def step(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Move each parameter, in place."""
-        spec = self._spec
-        self._steps += 1
-        unbiased_first = 1.0 - spec.beta1**self._steps
-        unbiased_second = math.sqrt(1.0 - spec.beta2**self._steps)
-        for i, (parameter, gradient, rate) in enumerate(zip(parameters, gradients, self._rates, strict=True)):
-            second = self._second[i].mul_(spec.beta2).addcmul_(gradient, gradient, value=1.0 - spec.beta2)
-            first = gradient if self._first is None else self._first[i].lerp_(gradient, 1.0 - spec.beta1)
-            scale = second.sqrt().div_(unbiased_second).add_(spec.eps)
-            parameter.mul_(1.0 - rate * spec.weight_decay).addcdiv_(first, scale, value=-rate / unbiased_first)
-
-
-# ---- fairway.score.flat ----------------------------------------------------------------------------------------------
-# Each document in rows of ``context`` tokens, each row scored whole: the plain score of fixed weights.
-
-
-def segment_offsets(pieces: Sequence[Tensor]) -> Tensor:
-    """Where each piece begins when all are laid end to end, and the total: ``cu_seqlens`` (int32)."""
-    lengths = torch.tensor([0, *(piece.numel() for piece in pieces)])
-    return lengths.cumsum(0).to(pieces[0].device, torch.int32)
-
-
-class FlatEvaluator:
-    """Rows of documents, packed into forwards of up to ``batch_tokens`` tokens; no document sees another."""
-
-    def __init__(self, model: Gpt, *, context: int, batch_tokens: int, looped: bool) -> None:
-        self._model = model
-        self._context = context
-        self._batch_tokens = batch_tokens
-        self._looped = looped
-
-    def plan(self, lengths: Sequence[int]) -> Iterator[ScoreStep]:
-        """Rows in the order of the stream."""
-        rows = list(chain.from_iterable(document_rows(each, self._context) for each in document_extents(lengths)))
-        return (ScoreStep(group) for group in grouped(rows, self._batch_tokens))
-
-    @torch.no_grad()
-    def predict(self, step: ScoreStep, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Logits of every input."""
-        hidden_1ND = self._model.hidden(
-            torch.cat(list(inputs)).unsqueeze(0),
-            looped=self._looped,
-            cu_seqlens=segment_offsets(inputs),
-            max_len=max(each.numel() for each in inputs),
-        )
-        logits_NV = softcap(self._model.raw_logits(hidden_1ND[0]), self._model.spec.softcap)
-        return logits_NV.split([each.numel() for each in inputs])
-
-    def update(
-        self, step: LearnStep, inputs: Sequence[Tensor], targets: Sequence[Tensor]
-    ) -> None:
-        """Never called: the plan learns nothing."""
-        raise AssertionError("the flat method learns nothing")
+        return functional.cross_entropy(logits_MV, targets_M, reduction="none")
 
 
 # ---- fairway.score.phases --------------------------------------------------------------------------------------------
@@ -3615,11 +3878,6 @@ class FlatEvaluator:
 def phase_marks(prefix_docs: int, phases: int) -> list[int]:
     """How many documents each phase learns from: 666, 1333, 2000 for 2000 documents in 3 phases."""
     return [prefix_docs * (i + 1) // phases for i in range(phases)]
-
-
-def cosine_rate(step: int, steps: int) -> float:
-    """Share of the rate at one of ``steps`` steps: from 1 to 0, and 1 if there is but one."""
-    return 0.5 * (1.0 + math.cos(math.pi * step / (steps - 1))) if steps > 1 else 1.0
 
 
 def sgd_steps(documents: Sequence[Extent], *, chunk_tokens: int, context: int) -> Iterator[LearnStep]:
@@ -3646,21 +3904,12 @@ def sgd_steps(documents: Sequence[Extent], *, chunk_tokens: int, context: int) -
 
 
 class PhasedEvaluator:
-    """``LoraEvaluator`` on a base that learns between batches; ``model`` is its own, to change.
+    """``LoraEvaluator`` on a base that ``sgd`` moves between batches; ``model`` is its own, to change."""
 
-    One forward of a pause holds at most ``batch_tokens`` tokens (or one span); a step's gradient is gathered over
-    its forwards.
-    """
-
-    def __init__(
-        self, model: Gpt, spec: PhasedSgd, *, context: int, batch_tokens: int, looped: bool, seed: int
-    ) -> None:
-        self._model = model
+    def __init__(self, model: Gpt, spec: PhasedSgd, sgd: BaseSgd, *, context: int, looped: bool, seed: int) -> None:
         self._spec = spec
-        self._batch_tokens = batch_tokens
-        self._looped = looped
+        self._sgd = sgd
         self._lora = LoraEvaluator(model, spec.lora, context=context, looped=looped, seed=seed)
-        self._optimizer: torch.optim.SGD | None = None
 
     def plan(self, lengths: Sequence[int]) -> Iterator[PlanStep]:
         """Batches of adapted documents, and a pass of SGD after each that reaches a mark."""
@@ -3669,8 +3918,8 @@ class PhasedEvaluator:
         batches = length_batches(extents, spec.lora.batch_docs)
         marks = phase_marks(spec.prefix_docs, spec.phases)
         scored: list[int] = []
-        for batch in batches[:-1]:
-            yield from self._lora.batch_steps(extents, batch)
+        for number, batch in enumerate(batches[:-1]):
+            yield from self._lora.batch_steps(extents, batch, number)
             scored.extend(batch)
             if marks and len(scored) >= marks[0]:
                 # Batches and their documents come longest first, so the reverse is shortest first.
@@ -3682,7 +3931,7 @@ class PhasedEvaluator:
                 f" documents in batches of {spec.lora.batch_docs}, {len(scored)} are scored before the last batch;"
                 f" make prefix_docs ({spec.prefix_docs}), phases or lora.batch_docs smaller"
             )
-        yield from self._lora.batch_steps(extents, batches[-1])
+        yield from self._lora.batch_steps(extents, batches[-1], len(batches) - 1)
 
     def predict(self, step: ScoreStep, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Logits under the adapters and the base as it is by now."""
@@ -3695,59 +3944,13 @@ class PhasedEvaluator:
         if step.what == "lora":
             self._lora.update(step, inputs, targets)
             return
-        if step.step == 0:
-            self._optimizer = torch.optim.SGD(
-                self._model.requires_grad_(True).parameters(), lr=self._spec.lr, momentum=self._spec.momentum
-            )
-        assert self._optimizer is not None
-        self._sgd_step(self._optimizer, cosine_rate(step.step, step.steps), inputs, targets)
+        self._sgd.step(cosine_rate(step.step, step.steps), inputs, targets)
         if step.step + 1 >= step.steps - 1:
-            self._model.requires_grad_(False)
-            self._optimizer = None
-
-    def _sgd_step(
-        self,
-        optimizer: torch.optim.SGD,
-        share: float,
-        inputs: Sequence[Tensor],
-        targets: Sequence[Tensor],
-    ) -> None:
-        total = sum(each.numel() for each in targets)
-        for part in _parts(inputs, self._batch_tokens):
-            hidden_1ND = self._model.hidden(
-                torch.cat(list(inputs[part])).unsqueeze(0),
-                looped=self._looped,
-                cu_seqlens=segment_offsets(inputs[part]),
-                max_len=max(each.numel() for each in inputs[part]),
-            )
-            losses = softcap_ce(
-                self._model.raw_logits(hidden_1ND[0]), torch.cat(list(targets[part])), self._model.spec.softcap
-            )
-            (losses.sum() / total).backward()
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._spec.grad_clip)
-        for group in optimizer.param_groups:
-            group["lr"] = self._spec.lr * share
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-
-def _parts(pieces: Sequence[Tensor], tokens: int) -> Iterator[slice]:
-    """Consecutive pieces of at most ``tokens`` elements together; a longer piece is a part of its own."""
-    first = held = 0
-    for i, piece in enumerate(pieces):
-        if i > first and held + piece.numel() > tokens:
-            yield slice(first, i)
-            first, held = i, 0
-        held += piece.numel()
-    yield slice(first, len(pieces))
+            self._sgd.rest()
 
 
 # ---- fairway.score.evaluate ------------------------------------------------------------------------------------------
 # One evaluation, from a model and a stream of tokens to a score, events and a ledger.
-
-
-PROGRESS_EVENTS = 50
-"""At most so many ``scored`` events an evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -3764,7 +3967,7 @@ class Score:
     ledger_head: str
 
 
-def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool) -> Evaluator:
+def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, ranks: Ranks) -> Evaluator:
     """Make the method of evaluation that a recipe names, over a frozen copy of ``model``, which stays as it is."""
     own = copy.deepcopy(model).requires_grad_(False)
     context, batch_tokens = spec.context, spec.batch_tokens
@@ -3774,7 +3977,32 @@ def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, l
         case DocumentLora():
             return LoraEvaluator(own, method, context=context, looped=looped, seed=seed)
         case PhasedSgd():
-            return PhasedEvaluator(own, method, context=context, batch_tokens=batch_tokens, looped=looped, seed=seed)
+            sgd = base_sgd(own, spec, method, ranks, looped=looped)
+            return PhasedEvaluator(own, method, sgd, context=context, looped=looped, seed=seed)
+
+
+def base_sgd(
+    model: Gpt,
+    spec: ScoreSpec,
+    method: PhasedSgd,
+    ranks: Ranks,
+    *,
+    looped: bool,
+    more: Sequence[Tensor] = (),
+    hooks: Hooks = PLAIN,
+) -> BaseSgd:
+    """What moves the weights that all documents share: on every rank alike where ranks share the evaluation."""
+    make = BaseSgd
+    return make(
+        model,
+        lr=method.lr,
+        momentum=method.momentum,
+        grad_clip=method.grad_clip,
+        batch_tokens=spec.batch_tokens,
+        looped=looped,
+        more=more,
+        hooks=hooks,
+    )
 
 
 def evaluate(
@@ -3790,26 +4018,24 @@ def evaluate(
     events: EventLog,
     name: str,
     artifact_sha256: str,
+    ranks: Ranks,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Score:
     """Score a stream of documents with ``method``; events ``scored`` on the way and ``score`` at the end.
 
     ``bytes_N`` are the bytes of text each position stands for as a target; ``seed`` draws the adapters. The model
-    is not changed. ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair.
+    is not changed. Where the recipe lets ranks share the work each of ``ranks`` calls this, else one of them.
+    ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair, ``GateError`` when
+    the budget's seconds are used up on any rank: all of them then end, and there is no score.
     """
-    began_s = time.perf_counter()
-    device = model.embedding.device
-    referee = Referee(tokens_N.to(device), bytes_N, document_lengths(tokens_N))
-    due = 1
-
-    def report(tally: Tally) -> None:
-        nonlocal due
-        if tally.tokens * PROGRESS_EVENTS >= due * referee.targets and tally.size_bytes:
-            due = tally.tokens * PROGRESS_EVENTS // referee.targets + 1
-            events.emit("scored", targets=tally.tokens, of=referee.targets, bpb=tally.bpb)
-
+    watch = Watch(spec.budget_s, events, world=1, clock=clock)
+    device = model.get_parameter("embedding").device
+    stream = tokens_N.to(device), bytes_N, document_lengths(tokens_N)
+    referee: Referee
+    referee = Referee(*stream)
     with Ledger(ledger_path) as ledger:
         tally = referee.run(
-            build_evaluator(model, spec, method, seed=seed, looped=looped),
+            build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks),
             ledger,
             settings={
                 **asdict(method),
@@ -3819,7 +4045,7 @@ def evaluate(
                 "seed": seed,
             },
             artifact_sha256=artifact_sha256,
-            scored=report,
+            watch=watch,
         )
     score = Score(
         name=name,
@@ -3828,7 +4054,7 @@ def evaluate(
         bpb=tally.bpb,
         tokens=tally.tokens,
         bytes=tally.size_bytes,
-        seconds=time.perf_counter() - began_s,
+        seconds=watch.seconds,
         ledger_head=ledger.head,
     )
     events.emit(
@@ -3920,7 +4146,11 @@ class TrainSpec:
     """Progress is counted in these steps when given (and is then reproducible), in seconds otherwise."""
     warmup_steps: int
     """Steps that are run and then undone, so that compilation is outside the clock."""
-    compile: bool
+    compile: bool | Literal["blocks"]
+    """The loss as one graph in each loop state; or each kind of ``blocks`` by itself, for a first step in less time.
+
+    Between blocks, what the compiler could fuse over their borders is lost.
+    """
     threads: int
     """CPU threads of one process, 0 for torch's own choice; sums depend on it, so reproducible recipes set it."""
     calibration_batches: int
@@ -4093,9 +4323,9 @@ class ParameterGroups:
     matrices: dict[str, nn.Parameter]
     """Banks of matrices, for Muon."""
     embedding: dict[str, nn.Parameter]
-    """The tied token embedding, for AdamW."""
+    """The tied token embedding and other tables, for AdamW."""
     control: dict[str, nn.Parameter]
-    """Scales, gains, mixes and gates, for AdamW."""
+    """Scales, gains, mixes, gates and small maps, for AdamW."""
 
     def all(self) -> dict[str, nn.Parameter]:
         """Every parameter of every group."""
@@ -4109,14 +4339,13 @@ def split_parameters(named: Iterable[tuple[str, nn.Parameter]]) -> ParameterGrou
     for name, parameter in named:
         assert id(parameter) not in seen, f"parameter {name} is in the model under two names"
         seen.add(id(parameter))
-        if name in BANK_NAMES:
+        if name.endswith(BANK):
             assert parameter.ndim == 3, f"bank {name} must be (matrices, rows, columns), got {tuple(parameter.shape)}"
             groups.matrices[name] = parameter
-        elif name == "embedding":
-            groups.embedding[name] = parameter
         else:
-            assert role_of(name) is Role.CONTROL, f"matrix {name} outside a bank has no optimizer"
-            groups.control[name] = parameter
+            role = role_of(name)
+            assert role in (Role.EMBEDDING, Role.CONTROL), f"matrix {name} outside a bank has no optimizer"
+            (groups.embedding if role is Role.EMBEDDING else groups.control)[name] = parameter
     assert len(groups.all()) == len(seen), "a parameter is in two groups"
     return groups
 
@@ -4155,24 +4384,27 @@ class Adam:
 # The polar factor of a matrix, nearly: what Muon steps along (recipes C.1).
 
 
-_POLAR_QUINTIC = (3.4445, -4.7750, 2.0315)
+POLAR_QUINTIC = (3.4445, -4.7750, 2.0315)
 """a, b, c of x -> ax + bx^3 + cx^5: steep at 0, and near 1 it moves about rather than converges (Keller Jordan)."""
-_POLAR_EPS = 1e-7
+POLAR_EPS = 1e-7
+"""Added to the norm of a matrix before it divides."""
 
 
-def orthogonalize(x: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize(
+    x: Tensor, polynomials: Sequence[tuple[float, float, float]]
+) -> Tensor:
     """Each matrix with its singular values pushed into about 0.7..1.2 and its singular vectors kept.
 
-    Newton-Schulz in bfloat16 on CUDA, float32 elsewhere; the result has the dtype of ``x``. A zero matrix stays zero.
+    Newton-Schulz, a step a polynomial, in bfloat16 on CUDA, float32 elsewhere; the result has the dtype of ``x``.
+    A zero matrix stays zero.
     """
     y = x.to(torch.bfloat16 if x.is_cuda else torch.float32)
-    y = y / (torch.linalg.matrix_norm(y, keepdim=True) + _POLAR_EPS)
+    y = y / (torch.linalg.matrix_norm(y, keepdim=True) + POLAR_EPS)
     tall = y.shape[-2] > y.shape[-1]
     y = y.mT if tall else y
     shape = y.shape
     y = y.reshape(-1, *shape[-2:])
-    a, b, c = _POLAR_QUINTIC
-    for _ in range(steps):
+    for a, b, c in polynomials:
         gram = torch.bmm(y, y.mT)
         inner = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         y = torch.baddbmm(y, inner, y, beta=a)
@@ -4223,7 +4455,9 @@ class Muon:
         torch._foreach_mul_(self._banks, 1.0 - rate * self._spec.weight_decay)
         for bank, direction in zip(self._banks, directions, strict=True):
             direction = normalise_rows(direction)
-            update = orthogonalize(direction, self._spec.newton_schulz_steps)
+            steps = self._spec.newton_schulz_steps
+            polynomials = ((POLAR_QUINTIC,) * steps)
+            update = orthogonalize(direction, polynomials)
             bank.add_(update, alpha=-rate * shape_factor(bank.shape[-2], bank.shape[-1]))
 
     def reset(self) -> None:
@@ -4247,7 +4481,9 @@ class Stepper:
         self.parameters = groups.all()
         self._spec = spec
         self._ranks = ranks
-        self._muon = Muon(groups.matrices, spec.muon)
+        self._muon: Muon = (
+            Muon(groups.matrices, spec.muon)
+        )
         self._adam = Adam(groups, spec.adam)
         for parameter in self.parameters.values():
             # Gradients stay allocated: a parameter that this forward leaves out has a zero one on every rank.
@@ -4269,9 +4505,10 @@ class Stepper:
             loss = loss_fn(batch) / len(micro_batches)
             loss.backward()
             losses.append(loss.detach())
-        self._ranks.mean_(self._gradients)
-        norm = torch.nn.utils.get_total_norm(self._gradients)
-        torch._foreach_mul_(self._gradients, (self._spec.grad_clip / norm.clamp_min(1e-12)).clamp_max(1.0))
+        gradients = self._gradients
+        self._ranks.mean_(gradients)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        torch._foreach_mul_(gradients, (self._spec.grad_clip / norm.clamp_min(1e-12)).clamp_max(1.0))
         self._muon.step(lr_scale=lr_scale, momentum=momentum_at(momentum_step, self._spec.muon))
         self._adam.step(lr_scale=lr_scale)
         return torch.stack(losses).sum(), norm
@@ -4348,8 +4585,8 @@ class Training:
     optim: OptimSpec
     loops: Loops
     stepper: Stepper
-    loss_fns: dict[bool, LossFn]
-    """By loop state."""
+    loss_fns: dict[int, LossFn]
+    """By loop state (0 or 1), and by 2 more those of the end of training, which take the place of the others."""
     ema: Ema
     batches: TokenBatches
     micro_steps: int
@@ -4366,7 +4603,7 @@ class Training:
         return [next(self.batches) for _ in range(self.micro_steps)]
 
     def step(
-        self, micro_batches: list[Batch], *, looped: bool, lr_scale: float, momentum_step: int
+        self, micro_batches: list[Batch], *, looped: int, lr_scale: float, momentum_step: int
     ) -> tuple[Tensor, Tensor]:
         """Move the weights once; loss and gradient norm as ``Stepper.step`` returns them."""
         on_device = [batch.to(self.ranks.device) for batch in micro_batches]
@@ -4397,13 +4634,16 @@ def train(
     began = time.perf_counter()
     micro_steps = _micro_steps(spec, ranks)
     ranks.broadcast_(list(model.parameters()))
-    stepper = Stepper(model, optim, ranks)
+    stepper = (
+        Stepper(model, optim, ranks)
+    )
+    any_bounds = False
     run = Training(
         spec=spec,
         optim=optim,
         loops=loops,
         stepper=stepper,
-        loss_fns=_loss_functions(model, spec, loops),
+        loss_fns=(_loss_functions(model, spec, loops, any_bounds)),
         ema=Ema(stepper.parameters, optim.ema_decay),
         batches=batches,
         micro_steps=micro_steps,
@@ -4551,8 +4791,13 @@ def _micro_steps(spec: TrainSpec, ranks: Ranks) -> int:
     return micro_steps
 
 
-def _loss_functions(model: Gpt, spec: TrainSpec, loops: Loops) -> dict[bool, LossFn]:
-    """One function a loop state, each compiled by itself where the recipe says so: no graph holds a branch."""
+def _loss_functions(
+    model: Gpt, spec: TrainSpec, loops: Loops, any_bounds: bool = False
+) -> dict[int, LossFn]:
+    """One function a loop state, each compiled by itself where the recipe says so: no graph holds a branch.
+
+    With ``any_bounds``, what attends takes any number of segments in one graph.
+    """
 
     def plain(inputs: Tensor, targets: Tensor, cu_seqlens: Tensor | None, max_len: int) -> Tensor:
         return model.loss(inputs, targets, looped=False, cu_seqlens=cu_seqlens, max_len=max_len)
@@ -4571,8 +4816,8 @@ def _loss_functions(model: Gpt, spec: TrainSpec, loops: Loops) -> dict[bool, Los
 
         return loss_fn
 
-    functions = {False: on_batch(plain)}
-    functions[True] = on_batch(looped)
+    functions = {0: on_batch(plain)}
+    functions[1] = on_batch(looped)
     return functions
 
 
@@ -4689,10 +4934,14 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def training_batches(recipe: Recipe, train_folder: Path, ranks: Ranks) -> PackedBatches:
+def training_batches(
+    recipe: Recipe, train_folder: Path, ranks: Ranks
+) -> PackedBatches:
     """The recipe's loader over the training shards, from their beginning."""
     spec = recipe.train
-    kind = PackedBatches
+    kind = (
+        PackedBatches
+    )
     return kind(
         split_files(train_folder, "train"),
         tokens=spec.micro_batch_tokens,
@@ -4724,16 +4973,17 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
 
 
 def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians: Path, events: Path) -> None:
-    """Weights and training shards to one Hessian a linear's input (safetensors, matrix names)."""
+    """Weights and training shards, or weights alone, to one Hessian a linear's input (safetensors, matrix names)."""
     with open_stage(run, "calibrate", events) as stage:
         stage.ranks.barrier()  # in a whole run, the first rank has written the checkpoint just now
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
+        looped = True
         gathered = collect(
             model,
             training_batches(run.recipe, train_folder, stage.ranks),
             run.recipe.train.calibration_batches,
             stage.ranks,
-            looped=True,
+            looped=looped,
             events=stage.log,
         )
         if stage.ranks.is_first:
@@ -4743,10 +4993,11 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
 
 def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: Path, events: Path) -> None:
     """Weights and Hessians to integers, steps and kept tensors (safetensors)."""
-    with open_stage(run, "rotate_gptq", events, alone=True) as stage:
+    with open_stage(run, "rotate_gptq", events, alone=evaluates_alone(run.recipe)) as stage:
         model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
         gathered = load_tensors(hessians)
-        save_quantized(quantized, rotate_gptq(model, gathered, run.recipe.quant, stage.log))
+        rounded = rotate_gptq(model, gathered, run.recipe.quant, stage.log)
+        save_quantized(quantized, rounded)
         stage.log.emit("done", seconds=stage.seconds)
 
 
@@ -4773,7 +5024,8 @@ def evaluate_stage(
 
     The quantized weights are scored as they are, then with the recipe's method, which writes the ledger.
     """
-    with open_stage(run, "evaluate", events, alone=True) as stage:
+    with open_stage(run, "evaluate", events, alone=evaluates_alone(run.recipe)) as stage:
+        stage.ranks.barrier()  # in a whole run, the first rank has written the artifact just now
         artifact_sha256 = sha256_file(artifact)
         model = restore_artifact(run, artifact, stage.ranks.device)
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
@@ -4792,6 +5044,7 @@ def evaluate_stage(
             events=stage.log,
             name="quantized",
             artifact_sha256=artifact_sha256,
+            ranks=stage.ranks,
         )
         final = evaluate(
             model,
@@ -4801,12 +5054,14 @@ def evaluate_stage(
             spec.method,
             seed=run.seed,
             looped=looped,
-            ledger_path=ledger,
+            ledger_path=ledger if stage.ranks.is_first else None,
             events=stage.log,
             name="final",
             artifact_sha256=artifact_sha256,
+            ranks=stage.ranks,
         )
-        write_scores(scores, [quantized, final], artifact_sha256)
+        if stage.ranks.is_first:
+            write_scores(scores, [quantized, final], artifact_sha256)
         stage.log.emit("done", seconds=stage.seconds)
         return [quantized, final]
 
@@ -4815,7 +5070,8 @@ def evaluate_float_stage(
     run: Run, val_folder: Path, tokenizer: Path, *, checkpoint: Path, scores: Path, events: Path
 ) -> Score:
     """Weights before quantization to a diagnostic score: what rounding costs is told against it."""
-    with open_stage(run, "float", events, alone=True) as stage:
+    with open_stage(run, "float", events, alone=evaluates_alone(run.recipe)) as stage:
+        stage.ranks.barrier()
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         score = evaluate(
@@ -4830,10 +5086,17 @@ def evaluate_float_stage(
             events=stage.log,
             name="float",
             artifact_sha256=sha256_file(checkpoint),
+            ranks=stage.ranks,
         )
-        write_scores(scores, [score], sha256_file(checkpoint))
+        if stage.ranks.is_first:
+            write_scores(scores, [score], sha256_file(checkpoint))
         stage.log.emit("done", seconds=stage.seconds)
         return score
+
+
+def evaluates_alone(recipe: Recipe) -> bool:
+    """Whether the first rank rounds and scores by itself, whoever else was started."""
+    return recipe.score.ranks == "first"
 
 
 def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
@@ -4842,21 +5105,21 @@ def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
 
 
 def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
-    """The model that the artifact's bytes give back, any rotation folded into its weights."""
+    """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online."""
     try:
         data = artifact.read_bytes()
     except OSError as error:
         raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
     state, _ = unpack(data, run.recipe.quant)
     model = Gpt(run.recipe.model, dtype=compute_dtype(device))
-    model.load_state_dict(bank(state, run.recipe.model.layers))
+    model.load_state_dict(bank(state, run.recipe.model))
     return model.to(device)
 
 
 def validation(run: Run, val_folder: Path, tokenizer: Path) -> tuple[Tensor, Tensor]:
     """The validation stream, and the bytes that each of its positions counts as a target.
 
-    The recipe's corpus settles what counts them: exports whose texts were rewritten bring sidecars.
+    The recipe settles what counts them: where texts were rewritten, sidecars do.
     """
     tokens_N = load_tokens(val_folder, "val")
     return tokens_N, ByteTable.from_tokenizer(tokenizer).of_targets(tokens_N)
@@ -4917,6 +5180,7 @@ RUN_FILES = {
 
 _LAUNCH_OUTPUTS = ("checkpoint", "hessians", "quantized", "artifact", "float", "score")
 _LAUNCH_TOGETHER = ("train", "calibrate")
+_LAUNCH_SHARED = ("rotate_gptq", "float", "evaluate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -4951,7 +5215,7 @@ def launch(program: Program, arguments: Sequence[str]) -> int:
         asked = _launch_arguments(arguments)
         if asked["stage"] is None:
             _launch_whole(program, given)
-        elif asked["stage"] in _LAUNCH_TOGETHER or first_process():
+        elif first_process() or asked["stage"] in _launch_together(program.recipe):
             run = program.run(asked["seed"], _launch_complain, program.recipe)
             perform(run, asked["stage"], asked)
     except (FairwayError, OSError, MemoryError) as error:
@@ -5035,6 +5299,11 @@ def _launch_whole(program: Program, given: dict[str, str]) -> None:
         run_whole(program.run(seed, echo, recipe), files, echo)
 
 
+def _launch_together(recipe: Recipe) -> tuple[str, ...]:
+    """Stages that all ranks take part in."""
+    return _LAUNCH_TOGETHER if evaluates_alone(recipe) else (*_LAUNCH_TOGETHER, *_LAUNCH_SHARED)
+
+
 def run_files(folder: Path, data: Path, tokenizer: Path) -> dict[str, Path]:
     """Every file of a whole run that keeps its own in ``folder``; shards lie in ``data`` or in folders inside it."""
     shards = {key: data / key if (data / key).is_dir() else data for key in ("train", "val")}
@@ -5043,12 +5312,17 @@ def run_files(folder: Path, data: Path, tokenizer: Path) -> dict[str, Path]:
 
 
 def run_whole(run: Run, files: Mapping[str, Path], echo: Callable[[str], None]) -> None:
-    """Every stage in order, with the lines by which published logs are read; ranks but the first leave in between."""
+    """Every stage in order, with the lines by which published logs are read.
+
+    Ranks but the first leave a stage out that has no use for them, and go home when there is none that has.
+    """
+    together = _launch_together(run.recipe)
     for stage, output in zip(STAGE_FILES, _LAUNCH_OUTPUTS, strict=True):
-        if stage not in _LAUNCH_TOGETHER:
-            close_ranks()
+        if stage not in together:
+            if "evaluate" not in together:
+                close_ranks()
             if not first_process():
-                break
+                continue
         events = files[output].with_name(f"{stage}.events.jsonl")
         result = perform(run, stage, {**files, "output": files[output], "events": events})
         if stage == "train" and result.reason == "clock":
@@ -5095,6 +5369,7 @@ RECIPE = Recipe(
         xsa_last=5,
         negative_slope=0.5,
         embedding_std=0.005,
+        start="orthogonal",
         loops=Loops(
             first=1,
             last=2,
@@ -5189,6 +5464,9 @@ RECIPE = Recipe(
                 beta2=0.999,
                 eps=1e-10,
                 weight_decay=0.5,
+                optimizer="adamw",
+                b_lr_ratio=1.0,
+                keep_a=False,
                 slot_lr_slope=0.5,
             ),
             prefix_docs=24,
@@ -5203,6 +5481,7 @@ RECIPE = Recipe(
             kind="flat",
         ),
         budget_s=300.0,
+        ranks="first",
     ),
 )
 
@@ -5211,9 +5490,9 @@ if __name__ == "__main__":
         CODE = CODE_FILE.read()
     PROGRAM = Program(
         recipe=RECIPE,
-        recipe_sha256="48ca0c6525b34631ef53b07b6fb1702dd2125ec68b41d54ef8d106e767a8cd82",
+        recipe_sha256="79f2f899e0cf7ecbc85b3214a512e097df51c587d7014d22f9601551bc9e247d",
         forecast_bytes=386271,
-        data="data/embedded_v1024-7eabcd01",
+        data="data/embedded_v1024-dce0b379",
         code_sha256=hashlib.sha256(CODE).hexdigest(),
         code_bytes=len(CODE),
     )

@@ -15,11 +15,11 @@ from collections.abc import Collection, Iterator
 
 SHARED = frozenset(
     """
-    add all any append attention backward barrier base bits block bytes checkpoint chunk compile cos count data
-    decoder device dtype embedding encoder end eps error flat flip fold forward function grad groups hooks index
-    inverse keys kind log max mean metadata model name norm number optim parameters parents path place prefix quantized
-    raw reason reset rotate seconds seed shape sign sin span split start step stop stream streams stride tensor to
-    trace train update values vocab_size wait where
+    _parts _values add all any append attention backward barrier base bits block bytes checkpoint chunk compile
+    cos count data decoder device dtype embedding encoder end eps error flat flip fold forward function grad
+    groups hooks index inverse keys kind log max mean metadata model name names norm number optim parameters
+    parents path place prefix quantized raw reason remove reset rotate seconds seed shape sign sin span split
+    start std step stop stream streams stride take tensor to trace train update values vocab_size wait where
     """.split()
 )
 """Names of ours that attributes of libraries have too; a test says when one is missing."""
