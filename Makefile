@@ -57,8 +57,9 @@ report: record  ## write report.html: figures, rules, run times
 # Tests that start many processes run beside the others: together they take two cores, one after the other far longer.
 APART := tests/bundle tests/workflow
 test: $(STAMP)  ## run the whole test suite: once with checked shapes, then the torch.compile tests without
-	@$(BIN)/pytest $(APART) & apart=$$!; $(BIN)/pytest $(APART:%=--ignore=%); rest=$$?; wait $$apart && exit $$rest
-	$(BIN)/pytest tests/compiled -q --import-mode=importlib -o addopts=""
+	@$(BIN)/pytest $(APART) & apart=$$!; \
+	$(BIN)/pytest $(APART:%=--ignore=%) && $(BIN)/pytest tests/compiled -q --import-mode=importlib -o addopts=""; \
+	rest=$$?; wait $$apart && exit $$rest
 
 recipes-smoke: $(STAMP)  ## every recipe at reduced width, from training to verdict; `fairway recipe list` then says so
 	$(BIN)/fairway recipe smoke -o results/smoke --json benchmarks/results/recipes_smoke.json

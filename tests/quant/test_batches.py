@@ -32,8 +32,9 @@ def problem(toy, quant_spec):
     draws = torch.Generator().manual_seed(0)
     shapes = {f"blocks.{layer}.{part}": shape for layer in range(3) for part, shape in PARTS.items()}
     shapes["embedding"] = (80, 32)
+    shapes["bigram_embedding"] = (24, 16)  # a table of its own input and shape
     state = {name: torch.randn(shape, generator=draws) * 0.1 for name, shape in shapes.items()}
-    inputs = {"q": 1, "k": 1, "v": 1, "o": 2, "up": 3, "down": 4, "embedding": 5}
+    inputs = {"q": 1, "k": 1, "v": 1, "o": 2, "up": 3, "down": 4, "embedding": 5, "bigram_embedding": 6}
     hessians = {}
     for name, shape in shapes.items():
         layer = int(name.split(".")[1]) if "." in name else 0
@@ -53,7 +54,7 @@ def test_stacks_read_one_input_and_batches_are_of_one_shape(problem):
     treatments, _, hessians, _, _ = problem
     batches = stacked([t for t in treatments if t.grid is not None], hessians)
     names = [[[t.name for t in stack] for stack in batch] for batch in batches]
-    assert sorted(map(len, names)) == [1, 3, 3, 3, 3]
+    assert sorted(map(len, names)) == [1, 1, 3, 3, 3, 3]
     assert [[f"blocks.{layer}.{part}" for part in "qkv"] for layer in range(3)] in names
     assert [["blocks.0.down"], ["blocks.1.down"], ["blocks.2.down"]] in names
 
@@ -119,7 +120,7 @@ def test_a_model_in_batches_has_the_artifact_and_the_events_of_one_matrix_after_
 ):
     quant = replace(quant_spec, codec="zlib", **changes)
     hessians = {}
-    inputs = {"q": 1, "k": 1, "v": 1, "o": 2, "up": 3, "down": 4, "embedding": 5}
+    inputs = {"q": 1, "k": 1, "v": 1, "o": 2, "up": 3, "down": 4, "embedding": 5, "bigram_embedding": 6}
     for name, width in {"embedding": 48, **{f"blocks.{i}.{p}": 48 for i in range(4) for p in PARTS}}.items():
         layer, part = (int(name.split(".")[1]), name.split(".")[2]) if "." in name else (9, name)
         hessians[name] = toy.correlated_hessian(96 if part == "down" else width, 10 * layer + inputs[part])

@@ -64,8 +64,8 @@ def test_every_rule_is_one_command_with_log_benchmark_and_threads():
         verb = re.split("_", name)[0]
         due = f"fairway { {'resolve': 'recipe resolve', 'describe': 'recipe resolve'}.get(verb, verb) } "
         if name in BUNDLED:
-            due = f"{'{PROCESSES}' if name in TOGETHER else 'python'} {{input.code}} --stage {BUNDLED[name]} "
-        assert f'"{due}' in shell and len(re.findall(r"\bfairway |\bpython |{PROCESSES} ", shell)) == 1, name
+            due = f"{'{params.processes}' if name in TOGETHER else 'python'} {{input.code}} --stage {BUNDLED[name]} "
+        assert f'"{due}' in shell and len(re.findall(r"\bfairway |\bpython |{params.processes} ", shell)) == 1, name
 
 
 def test_every_stage_on_tensors_is_told_where_the_file_that_ran_lies_and_nothing_of_the_recipe():

@@ -74,7 +74,8 @@ def stacked(treatments: Sequence[Treatment], hessians: Mapping[str, Tensor]) -> 
     for treatment in treatments:
         name = treatment.name
         # grids by identity: a plan hands out the recipe's own, and those of a bundled program have no hash
-        stack = stacks.setdefault((name.rpartition(".")[0], input_part(name), id(treatment.grid)), [])
+        layer = name.rpartition(".")[0] or name  # a table has an input of its own
+        stack = stacks.setdefault((layer, input_part(name), id(treatment.grid)), [])
         if stack and not torch.equal(hessians[stack[0].name], hessians[name]):
             raise GateError(f"Hessian of {name} must be that of {stack[0].name}, which reads the same input")
         stack.append(treatment)
