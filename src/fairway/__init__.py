@@ -9,7 +9,8 @@ The map, from the bottom up. Imports go down only; ``tests/architecture`` holds 
 - ``train``, ``quant``, ``score``: loop until the budget says stop; weights to an artifact; the referee.
 - ``main``, ``prepare``: the stages of a run over files; documents to tokens.
 - ``launch``: the single file's command line, a whole run or a stage. Up to here everything is shipped.
-- ``recipes``, ``fetch``: recipe files to a Recipe; corpora to datasets. Workshop from here on.
+- ``recipes``, ``fetch``, ``machine``: recipe files to a Recipe; corpora to datasets; walls and clocks around a stage.
+  Workshop from here on.
 - ``verify``, ``bundle``: the judge, which imports nothing of what it judges; the package as one file for one recipe.
 - ``records``: the folder called a record, and its figures.
 - ``cli``: ``fairway <verb>``.

@@ -9,6 +9,8 @@
 - ``fetch``, ``train``, ``calibrate``, ``rotate_gptq``, ``compress``, ``evaluate``: the stages of the pipeline.
 - ``verify``, ``record``, ``check``: judge one seed, assemble a record, judge any folder.
 - ``run``, ``container``: the whole pipeline, here or in an image; what docker or podman is told.
+- ``watch``, ``doctor``, ``reproduce``: a command from outside; what a machine can do; a record run again.
+- ``attest``, ``card``: where a record comes from; what is in a folder of shards.
 - ``recipe``, ``inspect``, ``figures``: show a recipe, an artifact, a run.
 - ``smoke``: recipes in small, side by side.
 """

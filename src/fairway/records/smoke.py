@@ -28,6 +28,7 @@ from fairway.model.parameters import parameter_count
 from fairway.recipes.load import load_recipe, write_resolved
 from fairway.recipes.locate import dataset_name
 from fairway.recipes.reduce import resolved_small
+from fairway.records.submission import invalidity
 from fairway.runtime.files import write_text_atomic
 from fairway.spec.model import Loops
 from fairway.spec.optim import EmaAverage
@@ -187,11 +188,16 @@ def _demand_mechanisms(recipe: Recipe, events: Events) -> None:
             raise FairwayError(f"{what} never acted: stage {stage} logged no {name} that did anything")
 
 
+_UNFAIR = frozenset({"fair-method", "scored-before-learned"})
+"""Rules that a recipe marked as invalid must fail, and no others."""
+
+
 def _demand_verdict(run: Path, recipe: Recipe, resolved: Path, dataset: Path, code: Path) -> None:
     track = load_track(find_track(recipe.track, [Path.cwd(), Path(__file__)]))
     verdict = verify_seed(run, track, recipe=resolved, data=dataset, code=code)
+    due = _UNFAIR if invalidity(recipe) else frozenset()
     for finding in verdict.findings:
-        if finding.verdict != "PASS":
+        if finding.verdict != ("FAIL" if finding.rule in due else "PASS"):
             raise FairwayError(f"judged {finding.verdict} by {finding.rule}: {finding.message}")
 
 

@@ -17,6 +17,7 @@
 - ``artifact``: the header of a model artifact, no weight decompressed.
 - ``ledger``: the entries of a score ledger, with what breaks their chain.
 - ``documents``: the table of documents, an independent count of text.
+- ``outside``: what a watcher saw of the stages and of their machines.
 - ``tracks``: the rules of a competition as data.
 - ``leaderboard``: the chain of accepted records.
 - ``statistics``: means, spreads, the one-sided Welch test.

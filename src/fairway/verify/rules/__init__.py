@@ -12,6 +12,8 @@ Asked of fairway's own records, and listed in ``run.RULES``:
 - ``disjoint_data``: no document on both sides of the split.
 - ``seeds_distinct``: as many seeds as the track asks for, none a copy.
 - ``claims_follow_from_logs``: submission.json and the table of the README, recomputed.
+- ``environment``, ``outside_clock``, ``isolation``: one environment, both clocks, what the evaluation could see.
+- ``provenance``: the statement of where the record comes from, and its signature.
 - ``recipe_that_ran``: one code and one recipe, in every stage of every seed.
 - ``one_program``: what ran can be unpacked, and the readable file beside it is what it was made from.
 - ``significance``: is it better than the record before it.
