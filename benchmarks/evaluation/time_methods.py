@@ -7,22 +7,22 @@ Without weights they are drawn, without shards documents are drawn too, of lengt
 changes what has to be computed. Where the recipe names a method its settings are taken; the others get the
 published ones, cut to the recipe's context. ``--rival`` is what a rival's script left for the same documents, in the
 same shape: ``{"name", "device", "torch", "unit", "rows": [{"what", "seconds", "ratio"}]}``; a ratio is our seconds over
-its. Beside OUT.json a table is written to OUT.md.
+its.
 """
 
 import argparse
 import json
-import os
-import platform
 import statistics
+import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from measure import Row, best_device, device_words, report
 
 from fairway.data.documents import document_lengths
 from fairway.data.shards import load_tokens
@@ -35,11 +35,11 @@ from fairway.runtime.ranks import Ranks
 from fairway.runtime.seeding import generator
 from fairway.score.evaluate import evaluate
 from fairway.score.windows import document_extents, length_batches
+from fairway.spec.data import BOS
 from fairway.spec.model import Loops
 from fairway.spec.recipe import Recipe
 from fairway.spec.score import ChunkSgd, DocumentLora, Flat, Method, PhasedSgd, ScoreSpec, Sliding
 
-BOS = 1
 NO_BUDGET_S = 1e9
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     """Time what is asked for, and write JSON and table."""
     asked = _arguments()
     recipe = load_recipe(asked.recipe).recipe
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     if device.type == "cpu":
         torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
     model = _model(asked, recipe, device)
@@ -60,23 +60,17 @@ def main() -> None:
             taken[name].append(_seconds(model, tokens_N, recipe, method, device))
     rival = {} if asked.rival is None else _rival(asked.rival)
     rows = [_row(name, seconds, len(lengths), tokens_N.numel() - 1, rival.get(name)) for name, seconds in taken.items()]
-    result = {
-        "name": "evaluation",
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else _cpu(),
-        "torch": torch.__version__,
-        "unit": "s",
-        "recipe": recipe.name,
-        "documents": len(lengths),
-        "targets": tokens_N.numel() - 1,
-        "rounds": asked.rounds,
-        "load_average_1min": os.getloadavg()[0],
-        "rows": rows,
-    }
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
-    asked.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    asked.output.with_suffix(".md").write_text(_table(result), encoding="utf-8")
-    print(_table(result))  # noqa: T201 - a benchmark's output
+    report(
+        "evaluation",
+        rows,
+        device_words(device),
+        unit="s",
+        output=asked.output,
+        recipe=recipe.name,
+        documents=len(lengths),
+        targets=tokens_N.numel() - 1,
+        rounds=asked.rounds,
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -173,7 +167,7 @@ def _rival(path: Path) -> dict[str, float]:
     return {row["what"]: float(row["seconds"]) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
 
 
-def _row(what: str, seconds: list[float], documents: int, targets: int, rival_s: float | None) -> dict[str, Any]:
+def _row(what: str, seconds: list[float], documents: int, targets: int, rival_s: float | None) -> Row:
     median_s = statistics.median(seconds)
     return {
         "what": what,
@@ -183,27 +177,6 @@ def _row(what: str, seconds: list[float], documents: int, targets: int, rival_s:
         "ms_per_document": round(1000 * median_s / documents, 3),
         "us_per_token": round(1e6 * median_s / targets, 3),
     }
-
-
-def _cpu() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-
-
-def _table(result: dict[str, Any]) -> str:
-    head = "| method | seconds (median) | least | ms a document | us a token | over the rival's |"
-    lines = [
-        f"Evaluation of `{result['recipe']}` on {result['device']}, PyTorch {result['torch']}, {result['date']}:"
-        f" {result['documents']} documents, {result['targets']:,} targets, {result['rounds']} rounds.\n",
-        head,
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in result["rows"]:
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        lines.append(
-            f"| {row['what']} | {row['seconds']:.2f} | {row['least_s']:.2f} | {row['ms_per_document']:.1f} |"
-            f" {row['us_per_token']:.1f} | {ratio} |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
