@@ -30,9 +30,11 @@ from fairway.model.ahead import add_ahead_map, drop_ahead_map
 from fairway.model.banks import bank
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
+from fairway.model.members import split_raw, with_raw
 from fairway.model.weights import bake_symmetry
 from fairway.quant.batches import round_in_batches
 from fairway.quant.hessian import collect
+from fairway.quant.members import joined
 from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
@@ -49,7 +51,7 @@ from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
 from fairway.spec.quant import GradientBits, OwnText, PrunedOnes
 from fairway.spec.recipe import Recipe
-from fairway.train.checkpoint import load_model, save_model
+from fairway.train.checkpoint import load_model, model_of, save_model
 from fairway.train.loop import TrainResult, train
 
 
@@ -192,6 +194,7 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
         model.to(stage.ranks.device)
         if spec.attention != "sdpa":
             settle_attention(model, stage)
+        raw: dict[str, Tensor] = {}
         result = train(
             model,
             run.recipe.train,
@@ -200,13 +203,19 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
             stage.ranks,
             stage.log,
             loops=spec.loops,
+            raw=raw if run.recipe.score.logit_ensemble else None,
         )
         if isinstance(spec.mtp, Mtp):
             drop_ahead_map(model)
         if isinstance(spec.symmetry, SymMix | SymLayers):
             bake_symmetry(dict(model.named_parameters()), spec)
         if stage.ranks.is_first:
-            save_model(checkpoint, model, {"seed": str(run.seed), "steps": str(result.steps)})
+            metadata = {"seed": str(run.seed), "steps": str(result.steps)}
+            if run.recipe.score.logit_ensemble:
+                average = dict(model.named_parameters())
+                save_model(checkpoint, with_raw(average, {name: raw[name] for name in average}), metadata)
+            else:
+                save_model(checkpoint, model, metadata)
         return result
 
 
@@ -219,30 +228,40 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
             settle_attention(model, stage)
         looped = isinstance(run.recipe.model.loops, Loops)
         own = run.recipe.quant.calibration
-        if isinstance(own, OwnText):
+        if run.recipe.score.logit_ensemble:
+            raw = restore_raw_checkpoint(run, checkpoint, stage.ranks.device)
+            gathered = with_raw(*(calibrated(run, each, train_folder, stage) for each in (model, raw)))
+        elif isinstance(own, OwnText):
             written = own_text(model, own, stage.ranks, run.seed, looped=looped)
             stage.log.emit("own_text", sequences=own.sequences, tokens=own.tokens, seconds=stage.seconds)
             gathered = collect(model, written, len(written), stage.ranks, looped=looped, events=stage.log)
         else:
-            gathered = collect(
-                model,
-                training_batches(run.recipe, train_folder, stage.ranks),
-                run.recipe.train.calibration_batches,
-                stage.ranks,
-                looped=looped,
-                events=stage.log,
-            )
-        if isinstance(run.recipe.quant.mixing, GradientBits):
-            gathered |= sensitivities(
-                model,
-                training_batches(run.recipe, train_folder, stage.ranks),
-                run.recipe.train.calibration_batches,
-                stage.ranks,
-                looped=looped,
-            )
+            gathered = calibrated(run, model, train_folder, stage)
         if stage.ranks.is_first:
             save_tensors(hessians, gathered, {"seed": str(run.seed)})
         stage.log.emit("done", seconds=stage.seconds)
+
+
+def calibrated(run: Run, model: Gpt, train_folder: Path, stage: Stage) -> dict[str, Tensor]:
+    """Hessians on the first training batches, and where bits follow gradients, their mean squares on the same."""
+    looped = isinstance(run.recipe.model.loops, Loops)
+    gathered = collect(
+        model,
+        training_batches(run.recipe, train_folder, stage.ranks),
+        run.recipe.train.calibration_batches,
+        stage.ranks,
+        looped=looped,
+        events=stage.log,
+    )
+    if isinstance(run.recipe.quant.mixing, GradientBits):
+        gathered |= sensitivities(
+            model,
+            training_batches(run.recipe, train_folder, stage.ranks),
+            run.recipe.train.calibration_batches,
+            stage.ranks,
+            looped=looped,
+        )
+    return gathered
 
 
 def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: Path, events: Path) -> None:
@@ -252,14 +271,26 @@ def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: 
             stage.ranks.barrier()  # in a whole run, the first rank has written both files just now
         model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
         gathered = load_tensors(hessians)
-        if run.recipe.score.ranks == "all":
-            rounds = partial(round_in_batches, stage.ranks)
-            rounded = rotate_gptq(model, gathered, run.recipe.quant, stage.log, rounds)
+        if run.recipe.score.logit_ensemble:
+            raw = restore_raw_checkpoint(run, checkpoint, torch.device("cpu"))
+            gathered, raw_gathered = split_raw(gathered)
+            rounded = joined(
+                rounded_model(run, model, gathered, stage),
+                rounded_model(run, raw, raw_gathered, stage),
+                run.recipe.quant,
+            )
         else:
-            rounded = rotate_gptq(model, gathered, run.recipe.quant, stage.log)
+            rounded = rounded_model(run, model, gathered, stage)
         if run.recipe.score.ranks == "first" or stage.ranks.is_first:
             save_quantized(quantized, rounded)
         stage.log.emit("done", seconds=stage.seconds)
+
+
+def rounded_model(run: Run, model: Gpt, gathered: Mapping[str, Tensor], stage: Stage) -> QuantizedModel:
+    """One model rounded by its Hessians: by all ranks together where they share the work."""
+    if run.recipe.score.ranks == "all":
+        return rotate_gptq(model, gathered, run.recipe.quant, stage.log, partial(round_in_batches, stage.ranks))
+    return rotate_gptq(model, gathered, run.recipe.quant, stage.log)
 
 
 def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -> int:
@@ -301,6 +332,9 @@ def evaluate_stage(
         model = restore_artifact(run, artifact, stage.ranks.device)
         if run.recipe.model.attention != "sdpa":
             settle_attention(model, stage)
+        if run.recipe.score.logit_ensemble:
+            raw = restore_raw_artifact(run, artifact, stage.ranks.device)
+            raw.attention = model.attention
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         stage.log.emit("load", seconds=stage.seconds, artifact_sha256=artifact_sha256)
         spec = run.recipe.score
@@ -318,6 +352,7 @@ def evaluate_stage(
             name="quantized",
             artifact_sha256=artifact_sha256,
             ranks=stage.ranks,
+            raw=raw if run.recipe.score.logit_ensemble else None,
         )
         final = evaluate(
             model,
@@ -332,6 +367,7 @@ def evaluate_stage(
             name="final",
             artifact_sha256=artifact_sha256,
             ranks=stage.ranks,
+            raw=raw if run.recipe.score.logit_ensemble else None,
         )
         if stage.ranks.is_first:
             write_scores(scores, [quantized, final], artifact_sha256)
@@ -348,6 +384,9 @@ def evaluate_float_stage(
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
         if run.recipe.model.attention != "sdpa":
             settle_attention(model, stage)
+        if run.recipe.score.logit_ensemble:
+            raw = restore_raw_checkpoint(run, checkpoint, stage.ranks.device)
+            raw.attention = model.attention
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         score = evaluate(
             model,
@@ -362,6 +401,7 @@ def evaluate_float_stage(
             name="float",
             artifact_sha256=sha256_file(checkpoint),
             ranks=stage.ranks,
+            raw=raw if run.recipe.score.logit_ensemble else None,
         )
         if stage.ranks.is_first:
             write_scores(scores, [score], sha256_file(checkpoint))
@@ -375,23 +415,50 @@ def evaluates_alone(recipe: Recipe) -> bool:
 
 
 def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
-    """The model of a checkpoint that this run's train stage wrote."""
+    """The model of a checkpoint that this run's train stage wrote: the average."""
+    if run.recipe.score.logit_ensemble:
+        average, _ = split_raw(load_tensors(checkpoint))
+        return model_of(average, checkpoint, run.recipe.model, compute_dtype(device)).to(device)
     return load_model(checkpoint, run.recipe.model, compute_dtype(device)).to(device)
+
+
+def restore_raw_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
+    """The weights of the last step, which an ensemble's checkpoint holds too."""
+    _, raw = split_raw(load_tensors(checkpoint))
+    return model_of(raw, checkpoint, run.recipe.model, compute_dtype(device)).to(device)
 
 
 def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
     """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online."""
-    try:
-        data = artifact.read_bytes()
-    except OSError as error:
-        raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
+    data = artifact_bytes(artifact)
     if run.recipe.quant.rotate_online:
         baked, header = unpack(data, run.recipe.quant, fold=False)
         return online_model(run.recipe.model, baked, header["rotation"], compute_dtype(device)).to(device)
     state, _ = unpack(data, run.recipe.quant)
+    if run.recipe.score.logit_ensemble:
+        state, _ = split_raw(state)
+    return unpacked_model(run, state, device)
+
+
+def restore_raw_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
+    """The weights of the last step, which an ensemble's artifact holds too."""
+    state, _ = unpack(artifact_bytes(artifact), run.recipe.quant)
+    return unpacked_model(run, split_raw(state)[1], device)
+
+
+def unpacked_model(run: Run, state: Mapping[str, Tensor], device: torch.device) -> Gpt:
+    """The model with these weights, by names outside banks."""
     model = Gpt(run.recipe.model, dtype=compute_dtype(device))
     model.load_state_dict(bank(state, run.recipe.model))
     return model.to(device)
+
+
+def artifact_bytes(artifact: Path) -> bytes:
+    """The file's bytes; ``DataError`` if it cannot be read."""
+    try:
+        return artifact.read_bytes()
+    except OSError as error:
+        raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
 
 
 def validation(run: Run, val_folder: Path, tokenizer: Path) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:

@@ -115,12 +115,15 @@ class World:
         seed: int = 0,
         clock: Callable[[], float] | None = None,
         model: Gpt | None = None,
+        raw: dict[str, torch.Tensor] | None = None,
     ) -> Outcome:
         model = self.fresh_model(seed) if model is None else model
         path = self.folder / "train.events.jsonl"
         with EventLog(path, stage="train") as log:
             clocks = {} if clock is None else {"clock": clock}
-            result = train(model, spec, optim, self.batches(spec), self.ranks, log, loops=self.model.loops, **clocks)
+            result = train(
+                model, spec, optim, self.batches(spec), self.ranks, log, loops=self.model.loops, raw=raw, **clocks
+            )
         return Outcome(model, result, read_events(path))
 
 

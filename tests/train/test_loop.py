@@ -209,3 +209,12 @@ def test_prefetching_changes_nothing_but_who_reads(world):
 def test_a_decline_in_steps_is_what_the_log_shows(world):
     outcome = world.run(replace(world.train, steps=6, log_every=1), replace(world.optim, warmdown_steps=2))
     assert [entry["lr_scale"] for entry in outcome.of("step")] == pytest.approx([1.0] * 5 + [0.5])
+
+
+def test_the_weights_of_the_last_step_can_be_had_beside_their_average(world):
+    raw: dict[str, Any] = {}
+    averaged = world.run(world.train, replace(world.optim, ema_decay=0.7), raw=raw)
+    last = world.run(world.train, replace(world.optim, ema_decay=0.0))
+    for name, weight in last.model.named_parameters():
+        torch.testing.assert_close(raw[name], weight.detach(), rtol=0, atol=0)
+    assert not averaged.same_weights(last)

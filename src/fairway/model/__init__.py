@@ -16,4 +16,5 @@
 - ``adapters``: low-rank adapters of each document in a batch.
 - ``init``: parameter to initialiser, total.
 - ``banks``: banks to single matrices and back.
+- ``members``: two sets of weights in one mapping of names.
 """

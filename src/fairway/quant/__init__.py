@@ -21,6 +21,7 @@
 - ``streams``: the streams of any artifact, unpacked.
 - ``pipeline``: the order of all that, its gates and events.
 - ``pruning``: ones set to zero until the file fits.
+- ``members``: two rounded models as one.
 - ``describe``: what lies in an artifact, tensor by tensor.
 - ``forecast``: bytes of the artifact before anything is trained.
 """

@@ -13,6 +13,7 @@ from statistics import NormalDist
 import torch
 
 from fairway.model.banks import unbank
+from fairway.model.members import with_raw
 from fairway.model.parameters import neutral_parameters
 from fairway.quant.artifact import Artifact, StoredStream, write_artifact
 from fairway.quant.gates import GATE_BITS, GATE_END
@@ -85,6 +86,8 @@ def forecast(recipe: Recipe) -> SizeForecast:
         shapes |= {
             name: (1, shapes[name][0] * (shapes[name][0] + 1) // 2) for name in triangle_names(recipe.quant.triangles)
         }
+    if recipe.score.logit_ensemble:
+        shapes = with_raw(shapes, shapes)
     factors: list[StoredTensor] = []
     if isinstance(recipe.quant.gates, RoundedGates):
         layers, heads, inputs = shapes.pop("head_gate")

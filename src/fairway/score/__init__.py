@@ -8,6 +8,7 @@
 - ``referee``: owns the tokens, checks the plan, asks for predictions, scores, and only then shows targets.
 - ``flat``: each document in rows, each row scored whole.
 - ``sliding``: overlapping windows over the whole stream, only the new end of each scored.
+- ``ensemble``: two models asked alike, and the mean of their logits.
 - ``adapt``: low-rank adapters for each document, one step after each scored chunk.
 - ``phases``: the same, and between documents SGD on the base over what was scored.
 - ``sgd``: SGD on the weights that all documents share.

@@ -19,6 +19,7 @@ from fairway.runtime.ranks import Ranks
 from fairway.score.adapt import LoraEvaluator
 from fairway.score.budget import PROGRESS_EVENTS, Watch
 from fairway.score.chunks import ChunkEvaluator, HashTable
+from fairway.score.ensemble import MeanEvaluator
 from fairway.score.flat import FlatEvaluator
 from fairway.score.invalid import AheadReferee
 from fairway.score.ledger import Ledger
@@ -139,13 +140,15 @@ def evaluate(
     artifact_sha256: str,
     ranks: Ranks,
     clock: Callable[[], float] = time.perf_counter,
+    raw: Gpt | None = None,
 ) -> Score:
     """Score a stream of documents with ``method``; events ``scored`` on the way and ``score`` at the end.
 
-    ``bytes_N`` are the bytes of text each position stands for as a target; ``seed`` draws the adapters. The model
-    is not changed. Where the recipe lets ranks share the work each of ``ranks`` calls this, else one of them.
-    ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair, ``GateError`` when
-    the budget's seconds are used up on any rank: all of them then end, and there is no score.
+    ``bytes_N`` are the bytes of text each position stands for as a target; ``seed`` draws the adapters; ``raw`` is an
+    ensemble's other model. No model is changed. Where the recipe lets ranks share the work each of ``ranks`` calls
+    this, else one of them. ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is
+    unfair, ``GateError`` when the budget's seconds are used up on any rank: all of them then end, and there is no
+    score.
     """
     watch = Watch(spec.budget_s, events, world=ranks.world if spec.ranks == "all" else 1, clock=clock)
     device = model.get_parameter("embedding").device
@@ -163,9 +166,14 @@ def evaluate(
         referee = SharedReferee(*stream, ranks=ranks, name=name, claimed=claimed, dealt=_carries_on(method))
     else:
         referee = Referee(*stream)
+    evaluator = build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks)
+    if spec.logit_ensemble:
+        assert raw is not None
+        other = build_evaluator(raw, spec, method, seed=seed, looped=looped, ranks=ranks)
+        evaluator = MeanEvaluator(evaluator, other)
     with Ledger(ledger_path) as ledger:
         tally = referee.run(
-            build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks),
+            evaluator,
             ledger,
             settings={
                 **asdict(method),

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from fairway.spec.data import STRICT, DataSpec
+from fairway.spec.mechanisms import NoSymmetry
 from fairway.spec.model import ModelSpec
 from fairway.spec.optim import OptimSpec
-from fairway.spec.quant import QuantSpec
+from fairway.spec.quant import HalfGates, NoCorrection, NoneKept, NoPruning, NoTriangles, QuantSpec, TrainingText
 from fairway.spec.score import ScoreSpec
 from fairway.spec.train import TrainSpec
 
@@ -43,6 +44,20 @@ class Recipe:
         if self.model.vocab_size != self.data.vocab_size:
             raise ValueError(
                 f"model.vocab_size ({self.model.vocab_size}) must equal data.vocab_size ({self.data.vocab_size})"
+            )
+        if self.score.logit_ensemble and not (
+            isinstance(self.quant.kept, NoneKept)
+            and isinstance(self.quant.gates, HalfGates)
+            and isinstance(self.quant.correction, NoCorrection)
+            and isinstance(self.quant.pruning, NoPruning)
+            and isinstance(self.quant.triangles, NoTriangles)
+            and isinstance(self.quant.calibration, TrainingText)
+            and isinstance(self.model.symmetry, NoSymmetry)
+            and not self.quant.rotate_online
+        ):
+            raise ValueError(
+                "score.logit_ensemble needs model.symmetry and quant.kept, gates, correction, pruning, triangles,"
+                " calibration and rotate_online as they are by default: nothing else is made twice"
             )
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ValueError(f"seeds must be distinct and at least one, got {list(self.seeds)}")

@@ -42,7 +42,9 @@ _PART_ROLES = {
 }
 BANK = "_bank"
 """How the names of parameters end that hold one matrix of each layer, or two."""
-_MATRIX_NAME = re.compile(r"blocks\.(\d+)\.(\w+)")
+RAW = "raw_"
+"""What the names of a second set of weights begin with: those of the last step, beside their average."""
+_MATRIX_NAME = re.compile(r"(?:raw_)?blocks\.(\d+)\.(\w+)")
 _CONTROL_NAME = re.compile(r"\w+_(scale|gain|mix|weight|gate|decay|bias)")
 """A control parameter's name ends in what it is."""
 

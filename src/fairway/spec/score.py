@@ -177,8 +177,17 @@ class ScoreSpec:
     ranks: Literal["first", "all"] = "first"
     """Who scores: the first process alone, or all of them, each taking batches of documents as it gets free (#1530)."""
 
+    logit_ensemble: bool = False
+    """Whether the weights of the last step are rounded and stored beside their average, and the softcapped logits of
+    both are averaged (#1048). Its record rounded them at evaluation and never counted their bytes; here the artifact
+    holds both."""
+
     def __post_init__(self) -> None:
         """Refuse strides and chunks that skip tokens."""
+        if self.logit_ensemble and not isinstance(self.method, Flat | Sliding):
+            raise ValueError(
+                f"logit_ensemble needs a method that learns nothing, flat or sliding, got {self.method.kind}"
+            )
         for method in (self.method, self.diagnostic):
             if isinstance(method, Sliding | ChunkSgd | ChunkPasses | AheadPasses) and not (
                 1 <= method.stride <= self.context

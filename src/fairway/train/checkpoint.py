@@ -23,7 +23,11 @@ def load_model(path: Path, spec: ModelSpec, dtype: torch.dtype = torch.float32) 
 
     ``DataError`` unless names and shapes are exactly the model's own.
     """
-    tensors = load_tensors(path)
+    return model_of(load_tensors(path), path, spec, dtype)
+
+
+def model_of(tensors: Mapping[str, Tensor], path: Path, spec: ModelSpec, dtype: torch.dtype) -> Gpt:
+    """``load_model`` of tensors that were read from ``path`` before."""
     model = Gpt(spec, dtype)
     wanted = dict(model.named_parameters())
     missing, surplus = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()

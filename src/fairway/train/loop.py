@@ -135,12 +135,14 @@ def train(
     *,
     loops: NoLoops | Loops,
     clock: Callable[[], float] = time.perf_counter,
+    raw: dict[str, Tensor] | None = None,
 ) -> TrainResult:
     """Train ``model`` in place until the steps are done or the budget is; it ends with its averaged weights.
 
     Progress is the share of ``spec.steps`` where given and of the training seconds otherwise; rates, loops and
     replay follow it. The wall clock always stops the loop, at the same step on every rank: seconds are the
-    maximum over ranks (recipes C.4). Warm-up leaves no trace. A loss that is not finite is a ``GateError``.
+    maximum over ranks (recipes C.4). Warm-up leaves no trace. A loss that is not finite is a ``GateError``. The weights
+    as the last step left them are copied into ``raw``, by name.
     """
     began = time.perf_counter()
     if not isinstance(optim.averaging, EmaAverage) and isinstance(spec.replay, LateReplay):
@@ -201,6 +203,8 @@ def train(
         events.emit("average", kind=optim.averaging.kind, snapshots=run.ema.taken)
     if spec.compile == "blocks":
         regions.remove(model)
+    if raw is not None:
+        raw.update((name, parameter.detach().clone()) for name, parameter in model.named_parameters())
     run.ema.load_into_weights()
     ranks.barrier()
     train_s = run.elapsed_s()
