@@ -25,8 +25,9 @@ case $engine in
   docker | podman)
     work=(--tmpfs "/work:exec,mode=1777")
     if [ -n "${KEEP:-}" ]; then work=(--volume "$(realpath "$KEEP"):/work"); fi
+    called=$image:$tag@$("$engine" image inspect --format '{{.Id}}' "$image:$tag")
     exec "$engine" run --rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
-      "${work[@]}" --tmpfs "/tmp:exec,mode=1777" "$image:$tag" "$@"
+      "${work[@]}" --tmpfs "/tmp:exec,mode=1777" --env "CONTAINER_IMAGE=$called" "$image:$tag" "$@"
     ;;
   buildah) ;;
   *) echo "try.sh: none of docker, podman and buildah answers here" >&2; exit 2 ;;
@@ -41,6 +42,7 @@ environment=()
 while IFS= read -r pair; do
   if [ -n "$pair" ]; then environment+=(--setenv "${pair%%=*}" "${pair#*=}"); fi
 done < <(say '{{range .OCIv1.Config.Env}}{{println .}}{{end}}')
+environment+=(--setenv CONTAINER_IMAGE "$image:$tag@sha256:$(say '{{.FromImageID}}')")
 mapfile -t entry < <(say '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' | sed '/^$/d')
 work=(--perms 1777 --tmpfs /work)
 if [ -n "${KEEP:-}" ]; then work=(--bind "$(realpath "$KEEP")" /work); fi
