@@ -33,4 +33,4 @@ def hadolint() -> str:
     for found in (shutil.which("hadolint"), *(shutil.which("hadolint", path=str(place)) for place in places)):
         if found:
             return found
-    pytest.skip("hadolint is not here; `make container` installs it from requirements/containers.txt")
+    pytest.skip("hadolint is not here; `make setup` installs it")
