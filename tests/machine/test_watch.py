@@ -234,3 +234,22 @@ def test_where_there_are_no_walls_the_record_says_so(tmp_path, monkeypatch):
         sandbox.find_walls.cache_clear()
     assert seen.isolation["state"] == "not available" and "not installed" in seen.isolation["reason"]
     assert answer(tmp_path) == "did: 1"
+
+
+@walled
+def test_in_a_container_a_program_inside_sees_no_process_at_all(tmp_path):
+    # Parts of the outer /proc are covered, as in a container: no other can be mounted then.
+    outer = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    inner = (
+        "import os, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from fairway.machine.sandbox import Room, enclosed, find_walls\n"
+        "print(find_walls().mechanism or find_walls().reason)\n"
+        "tell = [sys.executable, '-c', 'import os; print(sorted(os.listdir(\"/proc\")))']\n"
+        "room = Room(folder=Path('/tmp'))\n"
+        "print(subprocess.run(enclosed(tell, room), capture_output=True, text=True, check=True).stdout)\n"
+    )
+    said = subprocess.run([*outer, sys.executable, "-c", inner], capture_output=True, text=True)
+    mechanism, listing = said.stdout.split("\n")[:2]
+    assert mechanism.startswith("bubblewrap") and mechanism.endswith("without /proc"), (mechanism, said.stderr)
+    assert listing == "['cpuinfo', 'meminfo']"

@@ -31,6 +31,10 @@ _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt")
 _SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
 _CARDS = ("nvidia", "dri", "kfd")
 """How devices of graphics cards begin in /dev."""
+_PROC = ("--proc", "/proc")
+_TOLD = ("/proc/cpuinfo", "/proc/meminfo")
+_LITTLE_PROC = ("--tmpfs", "/proc", *(word for file in _TOLD for word in ("--ro-bind", file, file)))
+"""In a container, of whose /proc parts are hidden, the kernel mounts no other; its own would show others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,8 @@ class Walls:
     """Such as ``bubblewrap 0.8.0``; None where there is none."""
     reason: str = ""
     """Why there is none."""
+    proc: tuple[str, ...] = _PROC
+    """What makes /proc inside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,17 +71,27 @@ def find_walls() -> Walls:
         return Walls(mechanism=None, reason="bubblewrap (bwrap) is not installed")
     try:
         version = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20).stdout.strip()
-        tried = subprocess.run(
-            [program, *_namespaces(), "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
+        refused = _refused(program, _PROC)
+        if refused is None:
+            return Walls(mechanism=version or "bubblewrap")
+        # CUDA finds its cards through /proc.
+        if not _cards() and _refused(program, _LITTLE_PROC) is None:
+            return Walls(mechanism=f"{version or 'bubblewrap'} without /proc", proc=_LITTLE_PROC)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Walls(mechanism=None, reason=f"bubblewrap cannot be run: {error}")
-    if tried.returncode:
-        return Walls(mechanism=None, reason=" ".join(tried.stderr.split())[:300] or f"exit status {tried.returncode}")
-    return Walls(mechanism=version or "bubblewrap")
+    return Walls(mechanism=None, reason=refused)
+
+
+def _refused(program: str, proc: Sequence[str]) -> str | None:
+    """Why nothing can be run inside; None if it can."""
+    call = [program, *_namespaces(), "--ro-bind", "/", "/", *proc, "--dev", "/dev", "true"]
+    tried = subprocess.run(call, capture_output=True, text=True, timeout=20)
+    said = " ".join(tried.stderr.split())[:300]
+    return (said or f"exit status {tried.returncode}") if tried.returncode else None
+
+
+def _cards() -> list[Path]:
+    return [device for device in sorted(Path("/dev").iterdir()) if device.name.startswith(_CARDS)]
 
 
 def enclosed(command: Sequence[str], room: Room) -> list[str]:
@@ -85,14 +101,13 @@ def enclosed(command: Sequence[str], room: Room) -> list[str]:
     walls = [program, *_namespaces()]
     for needed in (*_SYSTEM, *_SETTINGS):
         walls += _shown(Path(needed))
-    walls += ["--proc", "/proc", "--dev", "/dev"]
+    walls += [*find_walls().proc, "--dev", "/dev"]
     for size, place in ((room.scratch_bytes, "/tmp"), (room.scratch_bytes, "/dev/shm")):
         walls += ["--size", str(size), "--tmpfs", place]
-    for device in sorted(Path("/dev").iterdir()):
-        if device.name.startswith(_CARDS):
-            walls += ["--dev-bind", str(device), str(device)]
-            if "/sys" not in walls:
-                walls += ["--ro-bind-try", "/sys", "/sys"]  # CUDA looks there for the cards' places
+    for device in _cards():
+        walls += ["--dev-bind", str(device), str(device)]
+        if "/sys" not in walls:
+            walls += ["--ro-bind-try", "/sys", "/sys"]  # CUDA looks there for the cards' places
     for path in interpreter_paths():
         walls += _shown(path)
     # Outer places first: what is shown inside one of them must come after it.
