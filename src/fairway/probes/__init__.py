@@ -3,4 +3,9 @@
 - ``stream``: the documents that an evaluation is shown, and the changes that a probe makes to them.
 - ``subject``: what is probed: something that evaluates a stream and tells what it did; the real referee as one.
 - ``result``: one verdict a probe, with number, limit and sentence; all of them as JSON.
+- ``bitstream``: documents as code in a file, with what a decoder must know beside artifact and recipe.
+- ``rangecode``: predictions as the model of a range coder, and the order in which targets can be decoded.
+- ``excerpt``: which beginnings of documents are encoded, few enough to decode and enough to learn from.
+- ``decode``: the decode proof: documents to code by the evaluator's predictions, and back in a fresh process.
+- ``decoder``: what that process runs.
 """

@@ -68,7 +68,7 @@ def rounds(step: ScoreStep, known: bytearray) -> list[list[Place]]:
 def _model(logits_V: Float[Tensor, " V"]) -> Any:
     probabilities_V = logits_V.detach().to("cpu", torch.float64).softmax(-1).numpy()
     # Not to be left to constriction's default, which is to change.
-    return constriction.stream.model.Categorical(probabilities_V, lazy=False, perfect=False)
+    return constriction.stream.model.Categorical(probabilities_V, lazy=True, perfect=False)
 
 
 class Writer:
