@@ -8,7 +8,8 @@ is no longer than the loss by more than 0.1 % and 64 bits: a prediction that use
 garbage, and one that does not sum to one a longer code than it claims.
 
 Both score with the same shapes, so their predictions agree bit for bit on the CPU, where the proof runs unless told
-otherwise. Document lengths and BOS are told beside the code (``bitstream``), whose size is told apart from it.
+otherwise. Document lengths and BOS are told beside the code (``bitstream``), whose size is told apart from it. What
+is compared are token ids: the text, and its bytes, are a function of them and of the tokenizer.
 """
 
 import json
@@ -109,7 +110,7 @@ def encode(
     return Encoded(words=encoding.writer.words, nats=tally.nats, updates=encoding.updates)
 
 
-def judged(
+def compared(
     tokens_N: Int[Tensor, " N"],
     decoded_N: Int[Tensor, " N"] | None,
     *,
@@ -197,9 +198,9 @@ def decode_proof(
         f"{encoded.updates} updates among the targets, {_counts(plan(chosen.score, chosen.lengths))}",
         told,
         f"their lengths take {bitstream.length_bits} bits beside the code",
-        *([f"so that there are updates: {', '.join(lowered)}"] if lowered else []),
+        *([f"for so short a sample, {', '.join(lowered)}"] if lowered else []),
     ]
-    return judged(
+    return compared(
         chosen.tokens_N,
         decoded_N,
         documents=len(chosen.lengths),

@@ -60,8 +60,9 @@ def excerpt(
 ) -> Excerpt:
     """At most ``documents`` beginnings that a decoder needs at most ``forward_tokens`` for, updates among them.
 
-    Fewer documents rather than shorter ones than ``CAPS`` has; and rather more forwards than no update of some kind.
-    ``DataError`` if the stream has no document of two tokens.
+    Fewer documents rather than shorter ones than ``CAPS`` has; rather more forwards than no update of some kind; and
+    no such update only where documents are too short for it. ``DataError`` if the stream has no document of two tokens,
+    or the method no plan for so few.
     """
     places = [extent.begin for extent in document_extents(lengths)]
     usable = [i for i, length in enumerate(lengths) if length > 1]
@@ -69,7 +70,8 @@ def excerpt(
         raise DataError(
             f"{len(usable)} documents of two tokens or more, {documents} asked for; both must be at least 1"
         )
-    best: Excerpt | None = None
+    best: tuple[int, int] | None = None
+    found: Excerpt | None = None
     count = min(documents, len(usable))
     while count:
         chosen = [usable[k * len(usable) // count] for k in range(count)]
@@ -80,30 +82,27 @@ def excerpt(
                 steps = tuple(plan(fitted, cut))
             except RecipeError:  # too few documents for the method's phases
                 continue
-            kinds = {step.what for step in steps if isinstance(step, LearnStep)}
-            if kinds != kinds_of(score):
-                continue
+            learned = [step.what for step in steps if isinstance(step, LearnStep)]
             cost = decoder_tokens(steps, cut)
-            if best is not None and cost >= best.forward_tokens:
+            rank = (len(kinds_of(score) - set(learned)), max(cost, forward_tokens))
+            if best is not None and rank >= best:
                 continue
-            best = Excerpt(
+            best = rank
+            found = Excerpt(
                 tokens_N=torch.cat(
                     [tokens_N[places[i] : places[i] + size] for i, size in zip(chosen, cut, strict=True)]
                 ).to("cpu", torch.int64),
                 lengths=cut,
                 score=fitted,
                 forward_tokens=cost,
-                updates=sum(isinstance(step, LearnStep) for step in steps),
+                updates=len(learned),
             )
-            if cost <= forward_tokens:
-                return best
+            if rank == (0, forward_tokens):
+                return found
         count //= 2
-    if best is None:
-        raise DataError(
-            f"no excerpt of the {len(usable)} documents has an update of each kind that the method knows"
-            f" ({', '.join(sorted(kinds_of(score)))}); give it more or longer ones"
-        )
-    return best
+    if found is None:
+        raise DataError(f"the method cannot be planned for any beginnings of the {len(usable)} documents")
+    return found
 
 
 def kinds_of(score: ScoreSpec) -> set[str]:
