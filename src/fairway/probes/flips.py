@@ -80,7 +80,7 @@ def truncation(subject: Subject, stream: Stream, noise: float, source: torch.Gen
     base = subject.run(stream)
     worst, samples = Drift(), 0
     scoring = [index for index, step in enumerate(base.steps) if isinstance(step, ScoreStep)]
-    for count in sorted({scoring[math.floor(share * len(scoring))] + 1 for share in CUTS}):
+    for count in sorted({scoring[math.floor(share * len(scoring))] + 1 for share in CUTS if scoring}):
         known_N = (base.step_N >= 0) & (base.step_N < count)
         alone = subject.run(redrawn(stream, ~known_N, source), step_limit=count)
         found = drift(base, alone, known_N)
