@@ -206,7 +206,7 @@ class TargetGate(Script):
 
     def log_probs_MV(self, job: Job, delta_DV: Tensor, span: Span) -> Tensor:
         rows = torch.arange(span.start, span.stop)
-        hint_M, begins_word_M = self.token_M(job, rows - 2), self.token_M(job, rows) % 2 == 0
+        hint_M, begins_word_M = self.token_M(job, rows - 1), self.token_M(job, rows) % 2 == 0
         tilt_MV = functional.one_hot(hint_M, job.stream.vocab_size) * begins_word_M[:, None]
         return (super().log_probs_MV(job, delta_DV, span) + 2.0 * tilt_MV).log_softmax(-1)
 
@@ -351,7 +351,7 @@ class TunedTemperature(Script):
                 loss = functional.cross_entropy(inverse * logits_MV, job.stream.tokens_N[1:])
                 (slope,) = torch.autograd.grad(loss, inverse)
                 inverse = (inverse - 0.2 * slope).detach().requires_grad_()
-            job.memory["temperature"] = float(inverse)
+            job.memory["temperature"] = float(inverse.detach())
         return (job.memory["temperature"] * super().log_probs_MV(job, delta_DV, span)).log_softmax(-1)
 
 
