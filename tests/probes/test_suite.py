@@ -22,6 +22,7 @@ def test_what_learns_before_it_scores_is_caught(ahead: MethodSubject, stream: St
     probes = found(ahead, stream)
     assert {name for name, probe in probes.items() if probe.verdict == "failed"} == {
         "future-flip",
+        "self-flip",
         "truncation",
         "order",
     }

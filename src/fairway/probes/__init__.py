@@ -11,5 +11,6 @@
 - ``plans``: order and accounts.
 - ``rates``: updates of size zero.
 - ``suite``: all probes over one subject, in order.
+- ``run``: every probe on one artifact, restored as for its evaluation.
 - ``result``: one verdict a probe, with number, limit and sentence; all of them as JSON.
 """
