@@ -1,12 +1,16 @@
 """Every planted cheat is caught by the probe that is meant for it, and nothing fair is accused."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from cheats import PLANTED, THROUGH_THE_REFEREE, Script, StaticScript, Wrapped
 
+from fairway.machine.sandbox import find_walls
+from fairway.machine.watch import Task, watch
 from fairway.probes.methods import method_subject
 from fairway.probes.result import PROBES, Probe
 from fairway.probes.stream import Stream, make_stream
@@ -88,3 +92,32 @@ def test_the_method_that_the_cheats_are_wrapped_around_is_accused_of_nothing(mod
 def test_what_the_referee_cannot_see_is_caught(cheat: type[Wrapped], model: Any, documents: Stream) -> None:
     found = verdicts(through_the_referee(model, cheat), documents)
     assert cheat.caught_by in failed(found), {name: probe.because for name, probe in found.items()}
+
+
+CALIBRATION = """
+import pathlib, sys
+train, val, output = map(pathlib.Path, sys.argv[1:])
+shards = [*train.iterdir(), *(val.iterdir() if val.exists() else [])]
+output.write_text(str(sum(len(shard.read_bytes()) for shard in shards)))
+"""
+
+
+@pytest.mark.skipif(find_walls().mechanism is None, reason=f"no walls here: {find_walls().reason}")
+def test_a_calibration_on_validation_text_leaves_nothing_to_probe_and_finds_nothing_inside_the_walls(
+    tmp_path: Path,
+) -> None:
+    """What the weights were rounded with shows in no run of them: the rule ``calibrate`` is enclosed for that."""
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "shard.bin").write_bytes(bytes(1000))
+    script = tmp_path / "calibrate.py"
+    script.write_text(CALIBRATION)
+    sums = []
+    for walls in (False, True):
+        output = tmp_path / f"sums{walls}"
+        command = [sys.executable, *map(str, (script, tmp_path / "train", tmp_path / "val", output))]
+        reads = [script, tmp_path / "train"]
+        seen = watch(Task(command=command, reads=reads, outputs=[output], walls=walls), folder=tmp_path)
+        assert seen.is_well
+        sums.append(output.read_text())
+    assert sums == ["2000", "1000"]

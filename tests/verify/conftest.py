@@ -380,6 +380,7 @@ class Toy:
             inside = {event["stage"]: event["t_s"] for event in self.events(seed) if event["event"] == "done"}
             for stage in STAGES:
                 walls = {"state": "enforced", "mechanism": "bubblewrap 0.8.0", "limits": {}, "network": "none"}
+                shown = {"calibrate": "data/toy/train", "evaluate": "data/toy/val"}
                 open_air = {"state": "not asked for", "mechanism": None, "limits": {}}
                 stages.append(
                     {
@@ -389,7 +390,7 @@ class Toy:
                         "seconds": inside.get(stage, 0.0) + 4.0,
                         "exit_status": 0,
                         "ended_by": "itself",
-                        "isolation": {**walls, "reads": ["data/toy/val"]} if stage == "evaluate" else open_air,
+                        "isolation": {**walls, "reads": [shown[stage]]} if stage in shown else open_air,
                     }
                 )
         record = {"format": 1, "environments": [machine], "stages": stages}

@@ -119,6 +119,15 @@ def test_evaluation_of_the_artifact_sees_neither_training_shards_nor_the_checkpo
     assert "/train" not in shell.replace("/train_gpt.py", "") and "model.safetensors" not in shell
 
 
+def test_calibration_sees_no_validation_shards(snakemake):
+    result = snakemake("-n", "--printshellcmds", "results/tiny/seed42/hessians.safetensors")
+    assert result.returncode == 0, result.stdout
+    shell = result.stdout.split("rule calibrate:")[1].split("Shell command: ")[1].splitlines()[0]
+    walled = shell.split(" -- ")[0]
+    read = [Path(path).name for path in re.findall(r"--read (\S+)", walled)]
+    assert "--isolate" in walled and sorted(read) == ["model.safetensors", "train", "train_gpt.py"]
+
+
 def test_the_configuration_says_what_is_probed_before_there_is_a_record(snakemake):
     asked = snakemake("-n", "results/tiny/record.txt", "--config", "probes=[tiny]")
     assert asked.returncode == 0, asked.stdout
