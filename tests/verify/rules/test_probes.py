@@ -1,8 +1,11 @@
 import math
 
 import pytest
+from submissions import NAME, track_named, write
 
 from fairway.verify import schemas
+from fairway.verify.run import check
+from fairway.verify.tree import FolderTree
 
 
 def probe_of(record, name):
@@ -15,6 +18,11 @@ def edited(toy, change, seed=7):
     verdict = toy.write().judge()
     assert verdict.crashes == ()
     return [(f.verdict, f.message, f.file) for f in verdict.findings if f.rule in ("probes", "complete")]
+
+
+def checked(toy):
+    """What ``fairway check`` says of the folder."""
+    return check(FolderTree(toy.folder), toy.track, path=str(toy.folder))
 
 
 def failures(found):
@@ -224,7 +232,36 @@ def test_a_probe_file_that_was_tampered_with_fails_even_with_new_sums(toy, said)
         text = toy.read(f"seed{seed}/probe.json")
         toy.put(f"seed{seed}/probe.json", text.replace('"failed"', '"passed"'))
     assert {f.rule for f in toy.judge().findings if f.verdict == "FAIL"} == {"digests", "probes"}
+    assert "probes" in {f.rule for f in checked(toy).findings if f.verdict == "FAIL"}
     assert [f.verdict for f in said(toy.sign().judge(), "probes")] == ["FAIL"] * 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, None),
+        ({"seconds": 0.5}, "the probes took 1.5 s by their own clock, 0.5 s by the clock outside"),
+        ({"exit_status": 1}, "the probes ended with status 1"),
+        ({"isolation": {"reads": ["data/toy/train"]}}, "the probes were shown training shards: data/toy/train"),
+    ],
+)
+def test_who_watched_the_probes_is_asked(toy, said, changed, words):
+    def watched(record):
+        seen = next(each for each in record["stages"] if each["seed"] == 7 and each["stage"] == "evaluate")
+        walls = {**seen["isolation"], **changed.get("isolation", {})}
+        record["stages"].append({**seen, "stage": "probe", **changed, "isolation": walls})
+
+    toy.edit_environment.append(watched)
+    verdict = toy.write().judge()
+    assert [f.message for f in verdict.findings if f.verdict != "PASS"] == ([f"seed 7: {words}"] if words else [])
+    assert len(said(verdict, "probes")) == 3
+
+
+def test_a_stranger_s_folder_is_not_asked_for_probes(tmp_path):
+    folder = write(tmp_path / NAME)
+    verdict = check(FolderTree(folder), track_named(), path=str(folder))
+    assert verdict.findings
+    assert not [finding for finding in verdict.findings if finding.rule == "probes"]
 
 
 def test_the_schema_refuses_what_is_not_asked_for(toy):

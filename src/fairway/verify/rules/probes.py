@@ -1,4 +1,4 @@
-"""Trials of the evaluation showed nothing unlawful: their verdicts follow from their numbers, for these very files."""
+"""Trials of the evaluation: their verdicts follow from their numbers, and speak of these very files."""
 
 import math
 from bisect import bisect_right
@@ -7,7 +7,7 @@ from typing import Any
 
 from fairway.verify import schemas
 from fairway.verify.documents import document_starts
-from fairway.verify.facts import CODE, PROBE, RECIPE, Facts, NoEvidence, SeedFacts
+from fairway.verify.facts import CODE, ENVIRONMENT, PROBE, RECIPE, Facts, NoEvidence, SeedFacts
 from fairway.verify.finding import Finding, Rule, each_seed, failed, passed, unverifiable
 
 PROBES = (
@@ -35,6 +35,7 @@ _AT_LEAST = frozenset({"uniform-stream"})
 _MOST_SPREAD = 10.0
 """Nats; no standard deviation of losses on evenly drawn tokens is larger, which bounds their limit from below."""
 _RELATIVE = 1e-9
+_ROUNDING_S = 0.5
 
 
 def _check(facts: Facts) -> Iterator[Finding]:
@@ -53,6 +54,7 @@ def _one(facts: Facts, seed: SeedFacts) -> Iterator[Finding]:
     if told is None or schemas.violations("probe", told, most=1):
         raise NoEvidence("is not as it must be, so it shows nothing", file)
     findings = [*_same_run(facts, seed, told), *_stream(facts, seed, told), *_probes(facts, seed, told)]
+    findings += _from_outside(facts, seed, told)
     decoded, words = told["decode"], ""
     if decoded is not None:
         findings += _decoded(decoded, file)
@@ -85,6 +87,25 @@ def _same_run(facts: Facts, seed: SeedFacts, told: Mapping[str, Any]) -> Iterato
         said, due = told["method"].get(key), opening.method.get(key)
         if said != due:
             yield failed(f"probed a method with {key} {said}, the ledger has {due}", file=file)
+
+
+def _from_outside(facts: Facts, seed: SeedFacts, told: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where a watcher saw the probes run: they ended well, in no less time, and were shown no training shards."""
+    record = facts.environment
+    if record is None or schemas.violations("environment", record, most=1):
+        return
+    for seen in record["stages"]:
+        if (seen["seed"], seen["stage"]) != (seed.seed, "probe"):
+            continue
+        where = f"seed {seed.seed}: the probes"
+        if seen["exit_status"]:
+            yield failed(f"{where} ended with status {seen['exit_status']}", file=ENVIRONMENT)
+        if told["seconds"] > seen["seconds"] + _ROUNDING_S:
+            took = f"{told['seconds']:.1f} s by their own clock, {seen['seconds']:.1f} s by the clock outside"
+            yield failed(f"{where} took {took}", file=ENVIRONMENT)
+        for path in seen["isolation"].get("reads", ()):
+            if path.rstrip("/").endswith("/train") or "_train_" in path:
+                yield failed(f"{where} were shown training shards: {path}", file=ENVIRONMENT)
 
 
 def _stream(facts: Facts, seed: SeedFacts, told: Mapping[str, Any]) -> Iterator[Finding]:
