@@ -23,6 +23,7 @@ include: "workflow/rules/bundle.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/quantize.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/probe.smk"
 include: "workflow/rules/verify.smk"
 include: "workflow/rules/record.smk"
 

@@ -93,7 +93,11 @@ def test_the_report_says_both_and_the_test():
     seeds = (again(1, RECORD[0], numbers(1.13, 1005, "d")), again(2, RECORD[1], None))
     row = Agreement(what="bits per byte", recorded=1.11, found=1.13, bound=0.05, outcome="within noise")
     report = Reproduction(
-        record="2026-01-01_x", seeds=seeds, agreements=(row,), environment=machine, differences=("python: 3.12 and 3.11",)
+        record="2026-01-01_x",
+        seeds=seeds,
+        agreements=(row,),
+        environment=machine,
+        differences=("python: 3.12 and 3.11",),
     )
     text = as_markdown(report)
     assert text.startswith("# Reproduced: 2026-01-01_x") and "97.5 % point" in text
@@ -116,10 +120,19 @@ def test_a_program_runs_in_a_room_of_its_own(tmp_path):
 
     folder = tmp_path / "record"
     folder.mkdir()
-    (folder / "train_gpt.py").write_text("import os, pathlib\nprint('seed', os.environ['SEED'], os.environ['MORE'])\n"
-                                         "pathlib.Path('left').write_text('x')\n")
+    (folder / "train_gpt.py").write_text(
+        "import os, pathlib\nprint('seed', os.environ['SEED'], os.environ['MORE'])\n"
+        "pathlib.Path('left').write_text('x')\n"
+    )
     copy_program(folder, tmp_path / "seed7" / "work")
-    seen = run_again(folder, 7, tmp_path / "seed7", [sys.executable, "train_gpt.py"], reads=[], variables={"MORE": "m"},
-                     limits=Limits(seconds=30.0))
+    seen = run_again(
+        folder,
+        7,
+        tmp_path / "seed7",
+        [sys.executable, "train_gpt.py"],
+        reads=[],
+        variables={"MORE": "m"},
+        limits=Limits(seconds=30.0),
+    )
     assert seen.status == 0 and (tmp_path / "seed7" / "run.log").read_text() == "seed 7 m\n"
     assert (tmp_path / "seed7" / "work" / "left").read_text() == "x" and not (folder / "left").exists()

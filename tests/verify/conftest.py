@@ -30,9 +30,14 @@ from fairway.verify.tracks import (
 )
 
 STAGES = ("train", "calibrate", "rotate_gptq", "compress", "float", "evaluate")
+PROBES = (
+    *("a-a", "future-flip", "self-flip", "truncation", "document-boundary"),
+    *("sum-to-one", "uniform-stream", "order", "zero-rate"),
+)
 FOLDER = "2026-01-02_made_up"
 SEEDS = (7, 8, 9)
 CHUNK = 3
+VOCAB = 300
 VAL_DOCUMENTS = ((6, 13), (4, 7), (8, 21))
 """Tokens with BOS, and bytes of text."""
 TRAIN_DOCUMENTS = ((9, 30), (5, 12), (3, 4), (7, 16))
@@ -180,6 +185,7 @@ class Toy:
             "name": "toy",
             "track": "toy",
             "seeds": list(seeds),
+            "model": {"vocab_size": VOCAB},
             "train": {"budget_s": 60.0, "reserve_s": 10.0, "steps": 40},
             "score": {"method": {"kind": "lora", "rank": 4, "chunk": CHUNK}},
         }
@@ -192,6 +198,7 @@ class Toy:
         self.edit_events: list[Callable[[int, list[dict[str, Any]]], None]] = []
         self.edit_open: list[Callable[[int, dict[str, Any]], None]] = []
         self.edit_environment: list[Callable[[dict[str, Any]], None]] = []
+        self.edit_probe: list[Callable[[int, dict[str, Any]], None]] = []
 
     @property
     def recipe_sha256(self) -> str:
@@ -332,7 +339,7 @@ class Toy:
             "format": "fairway-dataset",
             "version": 1,
             "corpus": {"kind": "embedded"},
-            "tokenizer": {"file": "tokenizer.model", "sha256": sha256("tokenizer"), "vocab_size": 300},
+            "tokenizer": {"file": "tokenizer.model", "sha256": sha256("tokenizer"), "vocab_size": VOCAB},
             "shards": [
                 {
                     "file": f"{split}/fineweb_{split}_000000.bin",
@@ -373,6 +380,7 @@ class Toy:
             inside = {event["stage"]: event["t_s"] for event in self.events(seed) if event["event"] == "done"}
             for stage in STAGES:
                 walls = {"state": "enforced", "mechanism": "bubblewrap 0.8.0", "limits": {}, "network": "none"}
+                shown = {"calibrate": "data/toy/train", "evaluate": "data/toy/val"}
                 open_air = {"state": "not asked for", "mechanism": None, "limits": {}}
                 stages.append(
                     {
@@ -382,12 +390,60 @@ class Toy:
                         "seconds": inside.get(stage, 0.0) + 4.0,
                         "exit_status": 0,
                         "ended_by": "itself",
-                        "isolation": {**walls, "reads": ["data/toy/val"]} if stage == "evaluate" else open_air,
+                        "isolation": {**walls, "reads": [shown[stage]]} if stage in shown else open_air,
                     }
                 )
         record = {"format": 1, "environments": [machine], "stages": stages}
         for edit in self.edit_environment:
             edit(record)
+        return record
+
+    def probe(self, seed: int) -> dict[str, Any]:
+        """What trials on the first two documents showed: no fault, and two of their losses as bits."""
+        limits = {name: (0.0, 0.0, "nats") for name in PROBES}
+        limits |= {"sum-to-one": (2e-7, 1e-4, "nats"), "order": (0, 0, "faults")}
+        limits |= {"uniform-stream": (6.1, math.log(VOCAB - 1) - 0.4, "nats")}
+        record = {
+            "format": "fairway-probe/1",
+            "recipe_sha256": self.recipe_sha256,
+            "code_sha256": sha256(self.code),
+            "artifact_sha256": sha256(self.artifact(seed)),
+            "seed": seed,
+            "method": {**self.recipe["score"]["method"], "seed": seed},
+            "stream": {
+                "source": "validation",
+                "tokens_sha256": sha256("two documents"),
+                "documents": 2,
+                "targets": sum(tokens for tokens, _ in VAL_DOCUMENTS[:2]) - 1,
+            },
+            "device": "cpu",
+            "noise_floor": 0.0,
+            "seconds": 1.5,
+            "probes": [
+                {
+                    "name": name,
+                    "verdict": "passed",
+                    "measured": measured,
+                    "limit": limit,
+                    "unit": unit,
+                    "samples": 12,
+                    "because": "nothing moved",
+                }
+                for name, (measured, limit, unit) in limits.items()
+            ],
+            "decode": {
+                "verdict": "passed",
+                "documents": 2,
+                "targets": 9,
+                "stream_bits": 96,
+                "ledger_bits": 80.5,
+                "limit_bits": 80.5 * 1.001 + 64,
+                "identical": True,
+                "because": "what came out is what went in",
+            },
+        }
+        for edit in self.edit_probe:
+            edit(seed, record)
         return record
 
     def table(self) -> str:
@@ -473,6 +529,7 @@ class Toy:
             self.put(f"train_seed{seed}.log", self.log(seed))
             self.put(f"seed{seed}/artifact.bin", self.artifact(seed))
             self.put(f"seed{seed}/ledger.jsonl", chained(self.ledger(seed)))
+            self.put(f"seed{seed}/probe.json", json.dumps(self.probe(seed)))
             self.put(f"seed{seed}/events.jsonl", "".join(json.dumps(event) + "\n" for event in self.events(seed)))
         if not self.leaderboard.exists():
             self.leaderboard.write_text("")

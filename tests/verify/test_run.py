@@ -32,7 +32,7 @@ def test_every_finding_names_its_rule_and_where_the_rule_is_written(toy):
 
 
 def test_ids_of_rules_are_distinct_and_each_rule_says_why(toy):
-    assert len({rule.id for rule in RULES}) == len(RULES) == 20
+    assert len({rule.id for rule in RULES}) == len(RULES) == 21
     assert all(rule.why and rule.source for rule in RULES)
 
 
@@ -119,6 +119,7 @@ FILES = (
     "seed7/events.jsonl",
     "seed7/ledger.jsonl",
     "seed7/artifact.bin",
+    "seed7/probe.json",
 )
 GARBAGE = (
     b"",
@@ -184,6 +185,7 @@ def test_any_value_in_any_place_of_the_json_files_crashes_no_rule(toy, data):
     if not toy.folder.exists():
         toy.write()
         toy.whole = {name: toy.read(name) for name in ("submission.json", "recipe.json", "data_manifest.json")}
+        toy.whole["seed7/probe.json"] = toy.read("seed7/probe.json")
         toy.whole["events"] = toy.read("seed7/events.jsonl")
     for name, text in toy.whole.items():
         if name == "events":

@@ -3,11 +3,13 @@
 import hashlib
 from pathlib import Path
 
+from fairway.probes import compare, noise, result, sums
 from fairway.quant import artifact as written
 from fairway.records import layout
 from fairway.score.ledger import FIRST_PREV, Ledger, canonical_json, plan_line
 from fairway.verify import artifact, facts, ledger, schemas, strict_json
 from fairway.verify.facts import log_name
+from fairway.verify.rules import probes
 
 
 def test_names_of_files_and_stages_are_those_of_the_layout_of_records():
@@ -23,9 +25,9 @@ def test_names_of_files_and_stages_are_those_of_the_layout_of_records():
         "CHECKSUMS",
     ):
         assert getattr(facts, name) == getattr(layout, name)
-    for name in ("VERDICT", "ARTIFACT", "LEDGER", "EVENTS", "STAGES"):
+    for name in ("VERDICT", "ARTIFACT", "LEDGER", "EVENTS", "PROBE", "STAGES"):
         assert getattr(facts, name) == getattr(layout, name)
-    assert {facts.CHECKSUMS, facts.VERDICT} == layout.UNSUMMED
+    assert facts.UNSUMMED == layout.UNSUMMED
     assert log_name(7) == layout.log_name(7)
 
 
@@ -54,6 +56,43 @@ def test_canonical_json_and_the_first_link_are_the_same():
     value = {"b": [1, 2.5, 1e-7, None, True], "a": {"ü": "\n"}}
     assert strict_json.canonical(value).decode() == canonical_json(value)
     assert ledger.FIRST_PREV == FIRST_PREV
+
+
+def test_the_judge_knows_the_probes_and_their_limits():
+    assert probes.PROBES == result.PROBES
+    assert (probes.NOISE_MULTIPLE, probes.MOST_NOISE) == (compare.NOISE_MULTIPLE, noise.MOST_NOISE)
+    assert (probes.MOST_LOG_SUM, probes.STANDARD_ERRORS) == (sums.MOST_LOG_SUM, sums.STANDARD_ERRORS)
+
+
+def test_what_probes_write_follows_the_schema():
+    facts_of_stream = result.StreamFacts(source="validation", tokens_sha256="b" * 64, documents=2, targets=9)
+    asked = result.judged("future-flip", 0.0, 0.0, unit="nats", samples=3, because="none moved")
+    left_out = result.not_applicable("zero-rate", "learns nothing")
+    decode = result.DecodeResult(
+        verdict="passed",
+        documents=1,
+        targets=4,
+        stream_bits=96,
+        ledger_bits=70.5,
+        limit_bits=134.6,
+        identical=True,
+        because="what came out is what went in",
+    )
+    for decoded in (None, decode):
+        written_down = result.ProbeResult(
+            recipe_sha256="c" * 64,
+            code_sha256="d" * 64,
+            artifact_sha256="e" * 64,
+            seed=7,
+            method={"kind": "lora"},
+            stream=facts_of_stream,
+            device="cpu",
+            noise_floor=0.0,
+            seconds=1.5,
+            probes=[asked, left_out],
+            decode=decoded,
+        )
+        assert schemas.violations("probe", strict_json.parse(result.as_json(written_down))) == []
 
 
 def test_an_artifact_as_it_is_packed_follows_the_schema():

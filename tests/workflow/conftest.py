@@ -14,12 +14,21 @@ PARTS = ("Snakefile", "workflow", "schemas", "containers", "requirements")
 STAND_IN = """#!/usr/bin/env bash
 # Writes what each verb of fairway writes, at once, and notes the call.
 set -eu
+if [ "$1" = watch ]; then
+  while [ "$1" != -- ]; do
+    if [ "$1" = -o ]; then echo watch > "$2"; fi
+    shift
+  done
+  shift
+  exec "$@"
+fi
 echo "$*" >> calls.txt
-verb=$1
+verb=$1 run=${2-}
 while [ $# -gt 0 ]; do
   case $1 in
     -o) out=$2 ;;
     --events | --ledger) echo "$verb" > "$2" ;;
+    --seed) seed=$2 ;;
   esac
   shift
 done
@@ -33,6 +42,7 @@ case $verb in
       echo "$name" > "$out/$name.png"
     done ;;
   bundle) for name in train_gpt.py train_gpt_source.py; do cp stand_in.py "$out/$name"; done ;;
+  probe) for name in probe.json probe.events.jsonl; do echo "$verb" > "$run/seed$seed/$name"; done ;;
   record) mkdir -p "$out/today" && echo "$out/today" ;;
   recipe) grep -v '^#' workflow/recipes/tiny.toml > "$out" ;;
   *) echo "$verb" > "$out" ;;

@@ -12,7 +12,9 @@ from fairway.recipes.load import load_recipe
 ROOT = Path(__file__).resolve().parents[2]
 
 STAGES = ["train", "calibrate", "rotate_gptq", "compress", "evaluate", "evaluate_float", "verify"]
-RULES = ["resolve_recipe", "describe_data", "fetch_data", "bundle", *STAGES, "record", "figures"]
+RULES = ["resolve_recipe", "describe_data", "fetch_data", "bundle", *STAGES, "probe", "record", "figures"]
+PROBED = ("pocket",)
+"""Recipes that the configuration has probed."""
 TOGETHER = ("train", "calibrate", "rotate_gptq", "evaluate", "evaluate_float")
 BUNDLED = {name: name for name in STAGES if name != "verify"} | {"evaluate_float": "float"}
 """Rules that run the file that ships, and what it calls them."""
@@ -40,8 +42,10 @@ def test_a_dry_run_of_each_recipe_makes_every_stage_of_every_seed(snakemake, rec
     assert result.returncode == 0, result.stdout
     counts = job_counts(result.stdout)
     seeds = len(load_recipe(recipe).recipe.seeds)
+    probes = {"probe": seeds} if recipe in PROBED else {}
     once = dict.fromkeys(["resolve_recipe", "describe_data", "fetch_data", "bundle", "record", "figures"], 1)
-    assert counts == {**once, **dict.fromkeys(STAGES, seeds), "total": len(once) + seeds * len(STAGES)}
+    of_seeds = {**dict.fromkeys(STAGES, seeds), **probes}
+    assert counts == {**once, **of_seeds, "total": len(once) + sum(of_seeds.values())}
 
 
 @pytest.mark.parametrize("profile", ["local", "ci"])
@@ -65,13 +69,19 @@ def test_every_rule_is_one_command_with_log_benchmark_and_threads():
         due = f"fairway { {'resolve': 'recipe resolve', 'describe': 'recipe resolve'}.get(verb, verb) } "
         if name in BUNDLED:
             due = f"{'{params.processes}' if name in TOGETHER else 'python'} {{input.code}} --stage {BUNDLED[name]} "
-        assert f'"{due}' in shell and len(re.findall(r"\bfairway |\bpython |{params.processes} ", shell)) == 1, name
+        watched = "{output.outside}" in shell
+        assert f'"{due}' in shell and watched == (name in (*BUNDLED, "probe")), name
+        if watched:
+            stage = BUNDLED.get(name, name)
+            assert shell.lstrip().startswith(f'"fairway watch -o {{output.outside}} --stage {stage} '), name
+            assert shell.count(' -- "') == 1, name
+        assert len(re.findall(r"\bfairway |\bpython |{params.processes} ", shell)) == 1 + watched, name
 
 
 def test_every_stage_on_tensors_is_told_where_the_file_that_ran_lies_and_nothing_of_the_recipe():
     for name, text in rule_texts().items():
         assert ('code="results/{recipe}/train_gpt.py"' in text.split("    output:")[0]) == (
-            name in BUNDLED or name in ("verify", "record", "figures")
+            name in BUNDLED or name in ("verify", "probe", "record", "figures")
         ), name
         assert name not in BUNDLED or "recipe.json" not in text, name
 
@@ -88,7 +98,7 @@ def test_stages_on_tensors_take_the_configured_graphics_cards():
 def test_stages_of_all_ranks_get_a_process_a_card_and_the_others_one(snakemake, gpus, started):
     result = snakemake("-n", "--printshellcmds", "results/tiny/seed42/score.json", "--config", f"gpus={gpus}")
     assert result.returncode == 0, result.stdout
-    commands = re.findall(r"Shell command: (.*?) \S*train_gpt.py --stage (\w+)", result.stdout)
+    commands = re.findall(r"Shell command: fairway watch .*? -- (.*?) \S*train_gpt.py --stage (\w+)", result.stdout)
     assert {stage: how for how, stage in commands} == {
         "train": started,
         "calibrate": started,
@@ -107,6 +117,43 @@ def test_evaluation_of_the_artifact_sees_neither_training_shards_nor_the_checkpo
     assert names == ["artifact.bin", "tokenizer.model", "train_gpt.py", "val"]
     shell = job.split("Shell command: ")[1]
     assert "/train" not in shell.replace("/train_gpt.py", "") and "model.safetensors" not in shell
+
+
+def test_calibration_sees_no_validation_shards(snakemake):
+    result = snakemake("-n", "--printshellcmds", "results/tiny/seed42/hessians.safetensors")
+    assert result.returncode == 0, result.stdout
+    shell = result.stdout.split("rule calibrate:")[1].split("Shell command: ")[1].splitlines()[0]
+    walled = shell.split(" -- ")[0]
+    read = [Path(path).name for path in re.findall(r"--read (\S+)", walled)]
+    assert "--isolate" in walled and sorted(read) == ["model.safetensors", "train", "train_gpt.py"]
+
+
+def test_the_configuration_says_what_is_probed_before_there_is_a_record(snakemake):
+    asked = snakemake("-n", "results/tiny/record.txt", "--config", "probes=[tiny]")
+    assert asked.returncode == 0, asked.stdout
+    assert job_counts(asked.stdout)["probe"] == len(load_recipe("tiny").recipe.seeds)
+    none = snakemake("-n", "results/pocket/record.txt", "--config", "probes=[]")
+    assert none.returncode == 0 and "probe" not in job_counts(none.stdout)
+
+
+def test_probes_see_what_the_evaluation_sees_and_the_recipe_and_the_package_besides(snakemake):
+    result = snakemake("-n", "--printshellcmds", "results/tiny/seed42/probe.json")
+    assert result.returncode == 0, result.stdout
+    shell = result.stdout.split("rule probe:")[1].split("Shell command: ")[1].splitlines()[0]
+    walled, command = shell.split(" -- ")
+    read = [Path(path).name for path in re.findall(r"--read (\S+)", walled)]
+    made = [Path(path).name for path in re.findall(r"--make (\S+)", walled)]
+    assert sorted(read) == [
+        "artifact.bin",
+        "fairway",
+        "recipe.json",
+        "tokenizer.model",
+        "train_gpt.py",
+        "train_gpt_source.py",
+        "val",
+    ]
+    assert "--isolate" in walled and made == ["probe.json", "probe.events.jsonl"]
+    assert command.startswith("fairway probe results/tiny --data data/") and "--seed 42 > " in command
 
 
 def test_an_unknown_key_in_the_configuration_stops_the_run(snakemake):

@@ -5,6 +5,7 @@ rule record:
         source="results/{recipe}/train_gpt_source.py",
         manifest=data_part("manifest.json"),
         verdicts=of_each_seed("verdict.json"),
+        probes=probes_of,
     output:
         # One line: where the record lies. Its folder is named after the day, which no rule can know beforehand.
         place="results/{recipe}/record.txt",

@@ -23,6 +23,7 @@ rule train:
 
 rule calibrate:
     input:
+        # Training shards alone: no statistic of the text that is scored later can come into the weights.
         code="results/{recipe}/train_gpt.py",
         train=data_part("train"),
         checkpoint="results/{recipe}/seed{seed}/model.safetensors",
@@ -39,7 +40,8 @@ rule calibrate:
         gpus=config["gpus"],
     params:
         processes=PROCESSES,
+        walls=walls,
     shell:
-        "fairway watch -o {output.outside} --stage calibrate -- "
+        "fairway watch -o {output.outside} --stage calibrate {params.walls} -- "
         "{params.processes} {input.code} --stage calibrate --data {input.train} --seed {wildcards.seed}"
         " --checkpoint {input.checkpoint} -o {output.hessians} --events {output.events} > {log} 2>&1"

@@ -16,8 +16,9 @@ ENDS = (1, 3)
 def document_boundary(subject: Subject, stream: Stream, noise: float, source: torch.Generator) -> Probe:
     """Other tokens at the ends of documents: no loss of another document moves until an update is due to them.
 
-    Two halves of the documents are changed by turns, and two documents alone, one of them scored late. Asked of
-    evaluations in which no span reads across a border; others may carry a document into the next.
+    Two halves of the documents are changed by turns, the half that is scored later, and two documents alone, one of
+    them scored late: what is read of a document before its turn shows where all that come earlier are compared. Asked
+    of evaluations in which no span reads across a border; others may carry a document into the next.
     """
     base = subject.run(stream)
     document_N = stream.document_N
@@ -96,5 +97,12 @@ def _choices(stream: Stream, trace: Trace, source: torch.Generator) -> list[list
     by_turn = sorted(able, key=lambda i: int(trace.step_N[starts[i] + 1]))
     mixed = [able[i] for i in torch.randperm(len(able), generator=source).tolist()]
     half = max(1, len(mixed) // 2)
-    choices = [sorted(mixed[:half]), sorted(mixed[half:]), [by_turn[0]], [by_turn[len(by_turn) * 3 // 4]]]
+    later = by_turn[(len(by_turn) + 1) // 2 :]
+    choices = [
+        sorted(mixed[:half]),
+        sorted(mixed[half:]),
+        sorted(later),
+        [by_turn[0]],
+        [by_turn[len(by_turn) * 3 // 4]],
+    ]
     return [choice for choice in choices if choice and len(choice) < len(stream.lengths)]

@@ -13,6 +13,7 @@
 - ``figures``: five pictures, each a function of facts.
 - ``readme``: README.md.
 - ``outside``: what the watcher saw of each stage, and of the machines they ran on.
+- ``probes``: what probes found of each seed's evaluation, as the README shows it.
 - ``reproduce``: a record run again, and whether the difference is what seeds make.
 - ``assemble``: puts it all together beside its place, then renames.
 - ``attest``: where a record comes from, as statements that others' tools read.

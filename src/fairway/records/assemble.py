@@ -22,6 +22,7 @@ from fairway.records.layout import (
     FIGURES,
     LEDGER,
     MANIFEST,
+    PROBE,
     README,
     RECIPE,
     REQUIREMENTS,
@@ -122,7 +123,7 @@ def _fill_seed(folder: Path, seed: SeedFacts, run: RunFacts) -> None:
     write_text_atomic(folder / log_name(seed.seed), seed_log(seed, run))
     own = folder / seed_folder(seed.seed)
     own.mkdir()
-    for name in (ARTIFACT, LEDGER):
+    for name in (ARTIFACT, LEDGER, *([PROBE] if seed.seed in run.probes else [])):
         shutil.copyfile(seed.folder / name, own / name)
     # Bytes, not events written anew: the record holds what the stages wrote.
     write_bytes_atomic(own / EVENTS, b"".join(seed.logs[stage].path.read_bytes() for stage in STAGES))

@@ -14,6 +14,7 @@ from fairway.quant.describe import CONTAINER_ROLE, describe
 from fairway.recipes.load import Change, read_resolved
 from fairway.records.layout import ARTIFACT, CODE, DOCUMENTS, LEDGER, SOURCE, STAGES, seed_folder, stage_events
 from fairway.records.ledgers import Ledger, read_ledger
+from fairway.records.probes import Probed, read_probes
 from fairway.records.stage_log import Entry, StageLog, read_stage
 from fairway.runtime.files import sha256_file
 from fairway.spec.recipe import Recipe
@@ -143,6 +144,8 @@ class RunFacts:
     manifest: Mapping[str, Any]
     document_tokens: tuple[int, ...]
     """Length in tokens of each validation document, its BOS included, in stream order."""
+    probes: Mapping[int, Mapping[str, Any]]
+    """By seed, what ``fairway probe`` found (``schemas/probe.schema.json``); empty where nothing was probed."""
 
 
 def read_run(recipe_json: Path, results: Path, data: Path) -> RunFacts:
@@ -165,6 +168,7 @@ def read_run(recipe_json: Path, results: Path, data: Path) -> RunFacts:
     lengths = read_document_tokens(data, manifest)
     for seed in seeds:
         _covers(seed.ledger, sum(lengths) - 1)
+    probed = [Probed(seed=seed.seed, folder=seed.folder, artifact_sha256=seed.artifact_sha256) for seed in seeds]
     return RunFacts(
         recipe=resolved.recipe,
         origin=resolved.origin,
@@ -178,6 +182,7 @@ def read_run(recipe_json: Path, results: Path, data: Path) -> RunFacts:
         seeds=seeds,
         manifest=manifest,
         document_tokens=lengths,
+        probes=read_probes(probed, recipe_sha256=resolved.sha256, code_sha256=code_sha256),
     )
 
 

@@ -9,6 +9,8 @@ from fairway.errors import FairwayError
 from fairway.records.layout import STAGES, stage_outside
 
 _FORMAT = 1
+_PROBE = "probe"
+"""What is no stage of a run, and watched like one where it is switched on."""
 
 
 def read_outside(folder: Path) -> dict[str, Mapping[str, Any]] | None:
@@ -23,6 +25,8 @@ def read_outside(folder: Path) -> dict[str, Mapping[str, Any]] | None:
     for stage, path in places.items():
         if stage not in there:
             raise FairwayError(f"{path}: no such file, but other stages of this seed were watched; run {stage} again")
+    if (path := stage_outside(folder, _PROBE)).is_file():
+        there[_PROBE] = path
     return {stage: _read(path, stage) for stage, path in there.items()}
 
 

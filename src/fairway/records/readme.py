@@ -9,6 +9,7 @@ from fairway.records.compliance import Limit, compliance
 from fairway.records.facts import RunFacts, SeedFacts
 from fairway.records.figures import FIGURE_CAPTIONS
 from fairway.records.layout import CODE, FIGURES, SOURCE, STAGES, figure_name
+from fairway.records.probes import probe_cells, probe_rows, probe_sentences
 from fairway.records.statistics import Spread
 from fairway.records.submission import Byline, hardware, invalidity, sizes, spread_of, torch_versions
 from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus
@@ -51,6 +52,7 @@ _FILES = (
     ("seed*/ledger.jsonl", "each step of the final evaluation, hash-chained"),
     ("SHA256SUMS", "of every file but itself and the verdict"),
 )
+_PROBE_FILE = ("seed*/probe.json", "what `fairway probe` found, a sentence with numbers for each probe")
 
 
 def readme(run: RunFacts, byline: Byline, track: Mapping[str, Any], *, date: str) -> str:
@@ -68,12 +70,13 @@ def readme(run: RunFacts, byline: Byline, track: Mapping[str, Any], *, date: str
         *_changes(run),
         "## Compliance",
         *_compliance(limits),
+        *_probes(run),
         "## Reproduce",
         *_reproduce(run),
         "## Figures",
         *(f"![{caption}]({FIGURES}/{figure_name(name)})\n\n*{caption}*" for name, caption in FIGURE_CAPTIONS.items()),
         "## Files",
-        markdown_table(["file", "what it is"], [[f"`{name}`", what] for name, what in _FILES]),
+        markdown_table(["file", "what it is"], [[f"`{name}`", what] for name, what in _files(run)]),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -322,6 +325,19 @@ def _compliance(limits: Sequence[Limit]) -> Iterator[str]:
         " numbers; the judgement, with every other rule, is `verdict.json`, and `fairway check` on this folder makes it"
         " again from the files."
     )
+
+
+def _probes(run: RunFacts) -> Iterator[str]:
+    if not run.probes:
+        return
+    yield "## Probes"
+    yield from probe_sentences(run.probes)
+    head = ["probe", "measured, worst seed", "seed", "limit", "samples", "verdict"]
+    yield markdown_table(head, [probe_cells(row) for row in probe_rows(run.probes)])
+
+
+def _files(run: RunFacts) -> Sequence[tuple[str, str]]:
+    return (*_FILES[:-1], _PROBE_FILE, _FILES[-1]) if run.probes else _FILES
 
 
 def _bound(limit: Limit) -> str:

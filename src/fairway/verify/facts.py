@@ -38,6 +38,7 @@ VERDICT = "verdict.json"
 ARTIFACT = "artifact.bin"
 LEDGER = "ledger.jsonl"
 EVENTS = "events.jsonl"
+PROBE = "probe.json"
 ENVIRONMENT = "environment.json"
 STATEMENT = "provenance.json"
 ENVELOPE = "provenance.intoto.jsonl"
@@ -155,6 +156,8 @@ class SeedFacts:
     header: ArtifactHeader | None
     """None where there is no artifact, or it cannot be read."""
     ledger: LedgerFacts | None
+    probe: Mapping[str, Any] | None
+    """What trials of its evaluation showed; None where it was not probed, and in a run folder."""
 
     def of(self, stage: str, event: str | None = None, /, **fields: object) -> tuple[Event, ...]:
         """The events of a stage, of one name and with these fields where given."""
@@ -385,6 +388,8 @@ def _seed(
         artifact=files.get(f"{prefix}{ARTIFACT}"),
         header=_if_there(folder, f"{prefix}{ARTIFACT}", files, defects, read_artifact),
         ledger=read_ledger(folder / ledger, ledger) if ledger in files else None,
+        # Probes run beside the judgement of a run folder, so that they are none of its evidence.
+        probe=_if_there(folder, f"{prefix}{PROBE}", files, defects, _json_object) if prefix else None,
     )
 
 

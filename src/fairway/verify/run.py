@@ -24,6 +24,7 @@ from fairway.verify.rules import (
     ledger_chain,
     one_program,
     outside_clock,
+    probes,
     provenance,
     recipe_that_ran,
     scored_before_learned,
@@ -58,6 +59,7 @@ RULES: tuple[Rule, ...] = (
     environment.RULE,
     outside_clock.RULE,
     isolation.RULE,
+    probes.RULE,
     provenance.RULE,
 )
 

@@ -90,3 +90,17 @@ def test_an_evaluation_that_was_shown_training_shards_fails(toy, said):
     toy.edit_environment.append(lambda record: stage_of(record, "evaluate")["isolation"].update(reads=shown))
     (finding,) = said(toy.write().judge(), "isolation", "FAIL")
     assert "data/toy/train" in finding.message
+
+
+def test_a_calibration_that_was_shown_validation_shards_fails(toy, said):
+    shown = ["data/toy/train", "data/toy/val/"]
+    toy.edit_environment.append(lambda record: stage_of(record, "calibrate")["isolation"].update(reads=shown))
+    (finding,) = said(toy.write().judge(), "isolation", "FAIL")
+    assert "seed 7: the calibration was shown validation shards: data/toy/val/" in finding.message
+
+
+def test_a_calibration_that_was_not_enclosed_cannot_be_verified(toy, said):
+    bare = {"state": "not asked for", "mechanism": None, "limits": {}}
+    toy.edit_environment.append(lambda record: stage_of(record, "calibrate", 9).update(isolation=bare))
+    (finding,) = said(toy.write().judge(), "isolation", "UNVERIFIABLE")
+    assert "seed 9: the calibration was not enclosed (not asked for)" in finding.message

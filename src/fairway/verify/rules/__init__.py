@@ -12,7 +12,9 @@ Asked of fairway's own records, and listed in ``run.RULES``:
 - ``disjoint_data``: no document on both sides of the split.
 - ``seeds_distinct``: as many seeds as the track asks for, none a copy.
 - ``claims_follow_from_logs``: submission.json and the table of the README, recomputed.
-- ``environment``, ``outside_clock``, ``isolation``: one environment, both clocks, what the evaluation could see.
+- ``environment``, ``outside_clock``, ``isolation``: one environment, both clocks, what calibration and
+  evaluation could see.
+- ``probes``: what trials of the evaluation showed, judged again from their numbers.
 - ``provenance``: the statement of where the record comes from, and its signature.
 - ``recipe_that_ran``: one code and one recipe, in every stage of every seed.
 - ``one_program``: what ran can be unpacked, and the readable file beside it is what it was made from.

@@ -13,6 +13,7 @@ from fairway.verify.facts import (
     EVENTS,
     LEDGER,
     MANIFEST,
+    PROBE,
     README,
     RECIPE,
     REQUIREMENTS,
@@ -78,7 +79,7 @@ def _files(facts: Facts) -> Iterator[Finding]:
     for seed in facts.seeds.values():
         log = log_name(seed.seed)
         yield from _there(facts, log)
-        known |= {log, *(f"{seed.folder}{name}" for name in (ARTIFACT, LEDGER, EVENTS))}
+        known |= {log, *(f"{seed.folder}{name}" for name in (ARTIFACT, LEDGER, EVENTS, PROBE))}
     for file in sorted(facts.files.keys() - known):
         if _FIGURE.fullmatch(file) is None:
             yield review("not a file that a record consists of; what is it for?", file=file)
@@ -107,6 +108,7 @@ def _schemas(facts: Facts) -> Iterator[Finding]:
         (SUBMISSION, "submission", facts.submission),
         (MANIFEST, "data_manifest", facts.manifest),
         (ENVIRONMENT, "environment", facts.environment),
+        *((f"{seed.folder}{PROBE}", "probe", seed.probe) for seed in facts.seeds.values()),
     ):
         if value is not None:
             for wrong in schemas.violations(schema, value):
