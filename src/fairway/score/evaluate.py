@@ -56,8 +56,22 @@ class Score:
     ledger_head: str
 
 
-def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, ranks: Ranks) -> Evaluator:
-    """Make the method of evaluation that a recipe names, over a frozen copy of ``model``, which stays as it is."""
+def build_evaluator(
+    model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, ranks: Ranks, raw: Gpt | None = None
+) -> Evaluator:
+    """Make the method of evaluation that a recipe names; an ensemble's other model is ``raw``. None is changed."""
+    evaluator = single_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks)
+    if spec.logit_ensemble:
+        assert raw is not None
+        other = single_evaluator(raw, spec, method, seed=seed, looped=looped, ranks=ranks)
+        return MeanEvaluator(evaluator, other)
+    return evaluator
+
+
+def single_evaluator(
+    model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, ranks: Ranks
+) -> Evaluator:
+    """The method over a frozen copy of one model."""
     own = copy.deepcopy(model).requires_grad_(False)
     context, batch_tokens = spec.context, spec.batch_tokens
     match method:
@@ -166,14 +180,9 @@ def evaluate(
         referee = SharedReferee(*stream, ranks=ranks, name=name, claimed=claimed, dealt=_carries_on(method))
     else:
         referee = Referee(*stream)
-    evaluator = build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks)
-    if spec.logit_ensemble:
-        assert raw is not None
-        other = build_evaluator(raw, spec, method, seed=seed, looped=looped, ranks=ranks)
-        evaluator = MeanEvaluator(evaluator, other)
     with Ledger(ledger_path) as ledger:
         tally = referee.run(
-            evaluator,
+            build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks, raw=raw),
             ledger,
             settings={
                 **asdict(method),
