@@ -14,6 +14,7 @@ from rich.table import Table
 from fairway.cli.console import echo
 from fairway.cli.runs import open_run
 from fairway.errors import DataError
+from fairway.probes.decode import decode_proof
 from fairway.probes.result import ProbeResult, as_json
 from fairway.probes.run import code_of, probe_run
 from fairway.recipes.load import read_resolved
@@ -68,6 +69,7 @@ def command(
                 tokenizer=place / "tokenizer.model",
                 events=into / "probe.events.jsonl",
                 documents=documents,
+                decode=decode_proof,
             )
             if output is not None:
                 write_text_atomic(into / PROBE, as_json(result))

@@ -175,14 +175,14 @@ def decode_proof(
             because="the method learns from the documents before the first of them is scored, which no decoder can do",
         )
 
-    model = restore(run.recipe, artifact, device)
+    models = restore(run.recipe, artifact, device)
 
     def plan(score: ScoreSpec, cut: Sequence[int]) -> Iterable[PlanStep]:
-        return evaluator_of(model, replace(run.recipe, score=score), seed=run.seed).plan(cut)
+        return evaluator_of(models, replace(run.recipe, score=score), seed=run.seed).plan(cut)
 
     chosen = excerpt(tokens_N, lengths, run.recipe.score, plan, documents=documents, forward_tokens=forward_tokens)
     recipe = replace(run.recipe, score=chosen.score)
-    encoded = encode(evaluator_of(model, recipe, seed=run.seed), chosen.tokens_N, chosen.lengths, device=device)
+    encoded = encode(evaluator_of(models, recipe, seed=run.seed), chosen.tokens_N, chosen.lengths, device=device)
     bitstream = Bitstream(
         artifact_sha256=sha256_file(artifact),
         recipe_sha256=digest(recipe),

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from fairway.errors import DataError, FairwayError, MalformedError
 from fairway.kernels.backend import choose_attention
-from fairway.main import Run, compute_dtype, restore_artifact
+from fairway.main import Run, compute_dtype, restore_artifact, restore_raw_artifact
 from fairway.model.gpt import Gpt
 from fairway.probes.bitstream import Bitstream, from_bytes
 from fairway.probes.rangecode import Reader, known_at_first, rounds
@@ -55,24 +55,28 @@ class Decoded:
     forwards: int
 
 
-def restore(recipe: Recipe, artifact: Path, device: torch.device) -> Gpt:
-    """The artifact's model with its attention chosen, as ``main.evaluate_stage`` has it before it scores.
+def restore(recipe: Recipe, artifact: Path, device: torch.device) -> list[Gpt]:
+    """The artifact's model, or both of an ensemble, with attention chosen as ``main.evaluate_stage`` has it.
 
     ``ArtifactError`` or ``RecipeError`` where the one does not fit the other.
     """
     run = Run(recipe=recipe, recipe_sha256="", forecast_bytes=0, seed=0, code_sha256="", code_bytes=0)
-    model = restore_artifact(run, artifact, device)
+    models = [restore_artifact(run, artifact, device)]
+    if recipe.score.logit_ensemble:
+        models.append(restore_raw_artifact(run, artifact, device))
     spec = recipe.model
-    if spec.attention != "sdpa":
+    for model in models if spec.attention != "sdpa" else ():
         model.attention = choose_attention(spec.attention, device, compute_dtype(device), spec.head_width).attention
-    return model
+    return models
 
 
-def evaluator_of(model: Gpt, recipe: Recipe, *, seed: int) -> Evaluator:
-    """The recipe's method over a copy of the model, as ``main.evaluate_stage`` makes it for one process."""
+def evaluator_of(models: Sequence[Gpt], recipe: Recipe, *, seed: int) -> Evaluator:
+    """The recipe's method over copies of what ``restore`` gave, as ``main.evaluate_stage`` makes it for one process."""
+    model, *others = models
     ranks = Ranks(0, 1, model.get_parameter("embedding").device)
     looped = isinstance(recipe.model.loops, Loops)
-    return build_evaluator(model, recipe.score, recipe.score.method, seed=seed, looped=looped, ranks=ranks)
+    raw = others[0] if others else None
+    return build_evaluator(model, recipe.score, recipe.score.method, seed=seed, looped=looped, ranks=ranks, raw=raw)
 
 
 def decode(method: Evaluator, stream: Bitstream, *, device: torch.device | None = None) -> Decoded:
@@ -150,8 +154,8 @@ def decode_files(
     for what, (path, sha256) in held.items():
         if sha256 != named[what]:
             raise DataError(f"{path}: has SHA-256 {sha256}, the bitstream is of the {what} with {named[what]}")
-    model = restore(resolved.recipe, artifact, device)
-    decoded = decode(evaluator_of(model, resolved.recipe, seed=stream.seed), stream, device=device)
+    models = restore(resolved.recipe, artifact, device)
+    decoded = decode(evaluator_of(models, resolved.recipe, seed=stream.seed), stream, device=device)
     write_bytes_atomic(tokens, decoded.tokens_N.to(torch.uint16).numpy().astype("<u2").tobytes())
     told = {"nats": decoded.nats, "updates": decoded.updates, "forwards": decoded.forwards}
     write_text_atomic(report, json.dumps(told) + "\n")

@@ -34,14 +34,21 @@ from fairway.spec.score import (
 
 
 def method_subject(
-    model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, name: str | None = None
+    model: Gpt,
+    spec: ScoreSpec,
+    method: Method,
+    *,
+    seed: int,
+    looped: bool,
+    name: str | None = None,
+    raw: Gpt | None = None,
 ) -> MethodSubject:
-    """A recipe's method over frozen copies of ``model``, built as ``evaluate`` builds it for one process."""
+    """A recipe's method over frozen copies of ``model``, and of an ensemble's other model ``raw``, as for a score."""
     device = model.get_parameter("embedding").device
     ranks = Ranks(0, 1, device)
 
     def make(how: Method) -> Evaluator:
-        return build_evaluator(model, spec, how, seed=seed, looped=looped, ranks=ranks)
+        return build_evaluator(model, spec, how, seed=seed, looped=looped, ranks=ranks, raw=raw)
 
     learns = not isinstance(method, Flat | Sliding)
     return MethodSubject(

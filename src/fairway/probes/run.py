@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fairway.bundle.build import build_readable
 from fairway.errors import DataError, RecipeError
-from fairway.main import Run, open_stage, restore_artifact, settle_attention, validation
+from fairway.main import Run, open_stage, restore_artifact, restore_raw_artifact, settle_attention, validation
 from fairway.probes.methods import method_subject
 from fairway.probes.result import DecodeResult, ProbeResult, StreamFacts
 from fairway.probes.stream import Stream, first_documents, make_stream
@@ -49,11 +49,15 @@ def probe_run(
         model = restore_artifact(run, artifact, device)
         if run.recipe.model.attention != "sdpa":
             settle_attention(model, stage)
+        raw = None
+        if run.recipe.score.logit_ensemble:
+            raw = restore_raw_artifact(run, artifact, device)
+            raw.attention = model.attention
         tokens_N, bytes_N = validation(run, val, tokenizer)
         whole = make_stream(tokens_N, bytes_N, vocab_size=run.recipe.model.vocab_size)
         spec = run.recipe.score
         looped = isinstance(run.recipe.model.loops, Loops)
-        subject = method_subject(model, spec, spec.method, seed=run.seed, looped=looped)
+        subject = method_subject(model, spec, spec.method, seed=run.seed, looped=looped, raw=raw)
         stream = sample(whole, spec, subject.make().plan, documents)
         facts = StreamFacts(
             source="validation",
