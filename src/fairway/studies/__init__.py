@@ -1,0 +1,8 @@
+"""What trained weights show, each number beside that of a null model; no study knows another.
+
+- ``result``: what a study hands back: tables, a figure, a paragraph, numbers.
+- ``checkpoint``: weights of fairway and of the official scripts, as single matrices.
+- ``inputs``: what a study may look at.
+- ``catalogue``: the studies, by name.
+- ``write``: a study's result as files that are the same for the same numbers.
+"""
