@@ -4,5 +4,8 @@
 - ``checkpoint``: weights of fairway and of the official scripts, as single matrices.
 - ``inputs``: what a study may look at.
 - ``catalogue``: the studies, by name.
+- ``chance``: matrices that nobody trained.
+- ``alignment``, ``transport``: what a rotation lays onto what; what it would cost in bytes.
+- ``procrustes``: rotations between layers and between seeds.
 - ``write``: a study's result as files that are the same for the same numbers.
 """
