@@ -7,5 +7,6 @@
 - ``chance``: matrices that nobody trained.
 - ``alignment``, ``transport``: what a rotation lays onto what; what it would cost in bytes.
 - ``procrustes``: rotations between layers and between seeds.
+- ``spectra``, ``embedding_svd``: singular values, ranks, and how much few directions hold.
 - ``write``: a study's result as files that are the same for the same numbers.
 """

@@ -9,7 +9,11 @@ from fairway.errors import FairwayError
 from fairway.studies.inputs import Inputs
 from fairway.studies.result import Result
 
-NAMES: tuple[str, ...] = ("procrustes",)
+NAMES: tuple[str, ...] = (
+    "procrustes",
+    "spectra",
+    "embedding_svd",
+)
 """Each is a module of this package with a function ``study``; in the order in which they are told."""
 
 

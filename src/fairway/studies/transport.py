@@ -85,3 +85,12 @@ def gaussian_like(matrices: Sequence[Tensor], draw: torch.Generator) -> list[Ten
         noise = torch.randn(w.shape, generator=draw)
         found.append(noise * (w.norm() / noise.norm()))
     return found
+
+
+def factored(w_OI: Float[Tensor, "O I"], rank: int) -> Stored:
+    """A matrix as two rounded factors; the singular values lie half in each."""
+    u, s, vh = torch.linalg.svd(w_OI, full_matrices=False)
+    roots = s[:rank].sqrt()
+    # a row of the factors is a direction: each has a step of its own
+    (left, right), size_bytes = _rounded([(u[:, :rank] * roots).T, roots[:, None] * vh[:rank]], _CLIP_SIGMAS)
+    return Stored(size_bytes, _error([w_OI], [left.T @ right]))
