@@ -32,6 +32,7 @@ VERBS = {
     "reproduce": "Run a record again, one's own or a stranger's, and report what came out.",
     "doctor": "Tell whether this machine can reproduce a recipe.",
     "watch": "Run a command inside walls, and record its environment and its seconds.",
+    "study": "Study trained weights, each number beside that of a null model.",
     "inspect": "Show what an artifact's bytes are spent on.",
 }
 
