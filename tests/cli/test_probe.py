@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from fairway.probes.result import PROBES
+from fairway.cli import probe
+from fairway.probes.result import PROBES, ProbeResult, StreamFacts, judged
 
 
 def test_the_evaluation_of_a_seed_is_probed_and_none_of_it_moves(world, fairway, tmp_path):
@@ -24,6 +25,39 @@ def test_the_evaluation_of_a_seed_is_probed_and_none_of_it_moves(world, fairway,
     events = (tmp_path / world.seed.name / "probe.events.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in events].count("probe") == len(PROBES)
     assert not list(world.seed.glob("probe*"))  # -o was named
+
+
+def found(verdict: str) -> ProbeResult:
+    return ProbeResult(
+        recipe_sha256="a",
+        code_sha256="b",
+        artifact_sha256="c",
+        seed=7,
+        method={"kind": "flat"},
+        stream=StreamFacts(source="validation", tokens_sha256="d", documents=1, targets=3),
+        device="cpu",
+        noise_floor=0.0,
+        seconds=1.0,
+        probes=[judged("order", float(verdict == "failed"), 0.0, unit="faults", samples=3, because="up to [4, 2]")],
+        decode=None,
+    )
+
+
+@pytest.mark.parametrize(("verdict", "status"), [("passed", 0), ("failed", 1)])
+def test_a_run_takes_the_result_a_record_does_not_and_a_fault_is_the_exit_status(
+    verdict, status, world, fairway, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(probe, "probe_run", lambda run, **files: found(verdict))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(world.recipe, folder)
+    (folder / "SHA256SUMS").touch()
+    said = fairway("probe", folder, "--data", world.data)
+    assert said.status == status and verdict in said.out and "up to [4, 2]" in said.out
+    assert sorted(path.name for path in folder.rglob("*")) == ["SHA256SUMS", "recipe.json"]
+    (folder / "SHA256SUMS").unlink()
+    assert fairway("probe", folder, "--data", world.data).status == status
+    assert json.loads((folder / "seed7" / "probe.json").read_text())["probes"][0]["verdict"] == verdict
 
 
 @pytest.mark.parametrize(

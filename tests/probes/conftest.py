@@ -34,8 +34,9 @@ METHODS: dict[str, Method] = {
     "phased": PhasedSgd(lora=LORA, prefix_docs=4, phases=2, lr=0.05, chunk_tokens=16, context=8),
     "chunks": ChunkSgd(stride=5, chunk_tokens=20, epochs=2, lr=0.05),
     "chunks, hashed": ChunkSgd(stride=5, chunk_tokens=20, epochs=1, lr=0.05, hash_rows=8),
-    "passes": ChunkPasses(first=PASS, stride=5, chunk_tokens=20, batch_rows=1),
-    "passes, two": ChunkPasses(first=PASS, then=Pass(lr=0.01, optimizer="adam"), stride=5, chunk_tokens=20),
+    "passes": ChunkPasses(
+        first=PASS, then=Pass(lr=0.01, optimizer="adam", epochs=1), stride=5, chunk_tokens=20, batch_rows=1
+    ),
 }
 AHEAD = AheadPasses(invalid=True, first=PASS, stride=5, batch_rows=2)
 

@@ -1,6 +1,7 @@
 """Which losses must stay what they were, by hand and against what really moves."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from fairway.probes.stream import Stream, flipped, make_stream
 from fairway.probes.subject import MethodSubject, Notes, Trace
 from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 from fairway.score.windows import Span
+from fairway.spec.score import DocumentLora, Method, PhasedSgd
 
 
 def trace_of(size: int, steps: list[PlanStep]) -> Trace:
@@ -52,6 +54,18 @@ def test_places_lie_in_one_step_each_early_and_late_and_never_on_a_bos(
     assert min(map(min, steps)) in scoring[: (len(scoring) + 1) // 2]
     assert max(map(max, steps)) in scoring[len(scoring) // 2 :]
     assert not any(bool(stream.is_bos_N[target]) for targets in found for target in targets)
+
+
+def test_places_lie_before_between_and_after_the_pauses_of_a_phased_method(
+    subject_of: Callable[[Method], MethodSubject], stream: Stream
+) -> None:
+    lora = DocumentLora(rank=2, chunk=7, batch_docs=2, lr=0.05)
+    base = subject_of(PhasedSgd(lora=lora, prefix_docs=4, phases=2, chunk_tokens=16, context=8)).run(stream)
+    found = places(stream, base, 8, 4, torch.Generator().manual_seed(1))
+    pauses = [i for i, step in enumerate(base.steps) if isinstance(step, LearnStep) and step.what == "sgd"]
+    steps = {int(base.step_N[targets[0]]) for targets in found}
+    assert min(steps) < pauses[0] and max(steps) > pauses[-1]
+    assert any(pauses[0] < step < pauses[-1] for step in steps)
 
 
 def test_what_may_move_does_move(legal: MethodSubject, stream: Stream) -> None:
