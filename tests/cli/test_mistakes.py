@@ -1,5 +1,6 @@
 """A user's mistake or a damaged file: one line that names it, exit status 2, and nothing written."""
 
+import os
 import resource
 import shutil
 import subprocess
@@ -106,7 +107,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_taken_for_done(world, tmp_pa
         resource.setrlimit(resource.RLIMIT_FSIZE, (256, 256))
 
     call = [sys.executable, "-m", "fairway.cli", *map(str, world.stage(name, tmp_path))]
-    done = subprocess.run(call, preexec_fn=full, capture_output=True, text=True, check=False)
+    # A tree that nobody has imported from yet would be left with the first bytes of compiled modules.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(call, preexec_fn=full, capture_output=True, text=True, check=False, env=environment)
     complaint = done.stderr.splitlines()[-1]
     assert done.returncode == 2 and complaint.startswith("fairway: ") and "cannot be written" in complaint, done.stderr
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".part")] == []

@@ -136,23 +136,12 @@ def test_the_configuration_says_what_is_probed_before_there_is_a_record(snakemak
     assert none.returncode == 0 and "probe" not in job_counts(none.stdout)
 
 
-def test_probes_see_what_the_evaluation_sees_and_the_recipe_and_the_package_besides(snakemake):
+def test_probes_run_under_the_clock_outside_and_enclose_what_decodes_themselves(snakemake):
     result = snakemake("-n", "--printshellcmds", "results/tiny/seed42/probe.json")
     assert result.returncode == 0, result.stdout
     shell = result.stdout.split("rule probe:")[1].split("Shell command: ")[1].splitlines()[0]
-    walled, command = shell.split(" -- ")
-    read = [Path(path).name for path in re.findall(r"--read (\S+)", walled)]
-    made = [Path(path).name for path in re.findall(r"--make (\S+)", walled)]
-    assert sorted(read) == [
-        "artifact.bin",
-        "fairway",
-        "recipe.json",
-        "tokenizer.model",
-        "train_gpt.py",
-        "train_gpt_source.py",
-        "val",
-    ]
-    assert "--isolate" in walled and made == ["probe.json", "probe.events.jsonl"]
+    watched, command = shell.split(" -- ")
+    assert watched == "fairway watch -o results/tiny/seed42/probe.outside.json --stage probe"
     assert command.startswith("fairway probe results/tiny --data data/") and "--seed 42 > " in command
 
 

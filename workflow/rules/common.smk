@@ -3,7 +3,6 @@ import os
 from functools import cache
 from pathlib import Path
 
-import fairway
 from fairway.errors import FairwayError, RecipeError
 from fairway.recipes.load import load_recipe, read_chain
 from fairway.recipes.locate import dataset_name, recipe_names
@@ -14,12 +13,6 @@ from snakemake.exceptions import WorkflowError
 # What the file that runs is made of: it is made again when any of these changes, and a stage runs again when it is
 # another file then.
 PACKAGE = [os.path.relpath(path) for path in bundle_sources()]
-
-# What a rule reads inside walls that runs the package itself; installed elsewhere it lies with the interpreter.
-OWN_MODULES = os.path.relpath(Path(fairway.__file__).parent)
-if OWN_MODULES.startswith(os.pardir):
-    OWN_MODULES = str(Path(fairway.__file__).parent)
-
 
 # Stages that all ranks take part in get a process a card; `launch` sends all but the first home where a recipe's
 # evaluation is not shared.

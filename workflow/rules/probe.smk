@@ -1,7 +1,7 @@
 rule probe:
     input:
         # As the evaluation: neither training shards nor the checkpoint. The package that probes makes the program anew
-        # from the recipe, and holds it against its source.
+        # from the recipe, and holds it against its source. It encloses what decodes, which walls within walls could not.
         recipe="results/{recipe}/recipe.json",
         code="results/{recipe}/train_gpt.py",
         source="results/{recipe}/train_gpt_source.py",
@@ -20,10 +20,8 @@ rule probe:
     resources:
         gpus=min(1, config["gpus"]),
     params:
-        walls=walls,
-        own=OWN_MODULES,
         run=subpath(input.recipe, parent=True),
         data=subpath(input.tokenizer, parent=True),
     shell:
-        "fairway watch -o {output.outside} --stage probe {params.walls} --read {params.own} -- "
+        "fairway watch -o {output.outside} --stage probe -- "
         "fairway probe {params.run} --data {params.data} --seed {wildcards.seed} > {log} 2>&1"

@@ -62,7 +62,7 @@ def _parsed(text: str) -> ast.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
-    except (SyntaxError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"is no Python: {type(error).__name__}: {str(error)[:80]}") from error
     for node in ast.walk(tree):
         for field in ("body", "orelse", "finalbody"):
