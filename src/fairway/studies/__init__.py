@@ -11,5 +11,13 @@
 - ``symmetry``: symmetric, banded and circulant parts, and whether they emerge.
 - ``procrustes``: rotations between layers and between seeds.
 - ``spectra``, ``embedding_svd``: singular values, ranks, and how much few directions hold.
+- ``weights``: matrices of a checkpoint, Gaussian twins of them, and what their symbols take.
+- ``outliers``: tails of the weights, and whether they make a matrix sensitive.
+- ``rounding_error``: what each way of rounding loses, with the scale floor and without.
+- ``averaging``: raw weights, EMA, SWA and LAWA of one run.
+- ``embedding_rows``: rows in half precision by their entropy.
+- ``pruning``: magnitude pruning, fraction by codec.
+- ``codebook``: k-means against uniform steps of the same rate.
+- ``codec_gain``: bytes by role, codec and layout against entropy.
 - ``write``: a study's result as files that are the same for the same numbers.
 """

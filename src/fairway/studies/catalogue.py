@@ -14,6 +14,13 @@ NAMES: tuple[str, ...] = (
     "symmetry",
     "spectra",
     "embedding_svd",
+    "outliers",
+    "rounding_error",
+    "averaging",
+    "embedding_rows",
+    "pruning",
+    "codebook",
+    "codec_gain",
 )
 """Each is a module of this package with a function ``study``; in the order in which they are told."""
 
