@@ -39,8 +39,8 @@ def first_line(module: Path) -> str:
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda path: path.relative_to(ROOT / "src").as_posix())
-def test_the_tree_of_the_readme_says_of_each_file_what_the_file_says(module):
-    tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The tree")[2]
+def test_the_tree_says_of_each_file_what_the_file_says(module):
+    tree = (ROOT / "docs" / "tree.md").read_text(encoding="utf-8")
     depth = len(module.relative_to(ROOT / "src" / "fairway").parts)
     wanted = f"{'  ' * depth + module.name:<34}{first_line(module)}"
     assert wanted in tree.splitlines()
