@@ -126,9 +126,15 @@ class Recorder(TorchFunctionMode):
         self._moment += 1
         return self._moment
 
-    def _is_validation(self, targets: Tensor) -> Any:
+    def _is_validation(self, targets: Tensor | None) -> Any:
         """Targets as a flat array if there are neighbours among them as in the stream, else None."""
-        if self.is_full or targets.is_floating_point() or targets.dtype == torch.bool or targets.numel() < 2:
+        if (
+            targets is None
+            or self.is_full
+            or targets.is_floating_point()
+            or targets.dtype == torch.bool
+            or targets.numel() < 2
+        ):
             return None
         flat = targets.detach().reshape(-1).to("cpu", torch.int64).numpy()
         inside = (flat >= 0) & (flat < self._vocab)
@@ -314,6 +320,7 @@ def run_script(job: Mapping[str, Any]) -> int:
 def run_jobs(path: Path) -> None:
     """Run each job of a file in a child of its own, one after the other."""
     import torch._dynamo  # noqa: F401 - takes seconds, and any optimizer would load it in each child
+
     for job in json.loads(path.read_text(encoding="utf-8")):
         child = os.fork()
         if child == 0:

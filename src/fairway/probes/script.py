@@ -1,4 +1,4 @@
-"""``fairway probe --script``: a stranger's script on made-up data, several times inside walls, and what its losses show.
+"""A stranger's script on made-up data, run several times inside walls, and what its losses show.
 
 The script is not edited. It runs four times in processes of their own, twice on the same data and once for each of two
 changes to the validation stream (one late token; everything from the middle on), told of them by the variables that
@@ -167,7 +167,7 @@ def run_jobs(jobs: Sequence[Mapping[str, Any]], folder: Path, setting: Setting) 
     write_text_atomic(listed, json.dumps(list(jobs)))
     package = Path(capture.__file__).parents[1]
     code = [package / "__init__.py", Path(capture.__file__).with_name("__init__.py")]
-    code += [Path(module.__file__) for module in (capture, trail)]
+    code += [Path(str(module.__file__)) for module in (capture, trail)]
     inputs = [Path(job[key]) for job in jobs for key in ("data", "tokens")]
     room = Path(os.path.commonpath([job["folder"] for job in jobs]))
     task = Task(
@@ -267,13 +267,15 @@ def _why_unseen(held: Captured) -> str:
     others = held.told["others"]
     if held.calls:
         lost = ", ".join(held.told["lost"]) or "outside torch"
-        return f"{held.calls} calls on validation targets were seen, but not what became of their losses: lost in {lost}"
+        return (
+            f"{held.calls} calls on validation targets were seen, but not what became of their losses: lost in {lost}"
+        )
     seen = f"{others} calls on other targets were" if others else "no call of cross_entropy, nll_loss or gather was"
     return f"no loss on validation targets was captured ({seen} seen): a fused or compiled loss, or none was computed"
 
 
 def _told(each: Pass) -> dict[str, Any]:
-    return {"covered": each.covered, "losses": len(each.ids), "numbers": len(each.events), "line": each.line}
+    return {"covered": each.covered, "losses": len(each.ids), "numbers": len(each.events), "lines": list(each.lines)}
 
 
 def _ran(job: Mapping[str, Any], seen: Watched) -> dict[str, Any]:

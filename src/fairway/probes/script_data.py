@@ -82,9 +82,7 @@ def make_up(vocab_size: int, val_tokens: int, train_tokens: int, seed: int = 0) 
     for place in range(train_tokens):
         ends = BOS if (place + 1) % _TRAIN_DOCUMENT == 0 else None
         train.append(BOS if place % _TRAIN_DOCUMENT == 0 else _drawn(draw, vocab_size, train[-1], ends, used))
-    return MadeUp(
-        vocab_size=vocab_size, train=np.array(train), streams=streams, flips=flips, documents=len(lengths)
-    )
+    return MadeUp(vocab_size=vocab_size, train=np.array(train), streams=streams, flips=flips, documents=len(lengths))
 
 
 def write_dataset(made: MadeUp, stream: str, folder: Path) -> Path:

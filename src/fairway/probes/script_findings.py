@@ -1,4 +1,4 @@
-"""What a foreign script's runs show, one verdict a question; each compares numbers with what two equal runs differ by."""
+"""What a foreign script's runs show: one verdict a question, measured by what two equal runs differ by."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,8 @@ NOISE_MOST = 1e-3
 """Nats between equal runs beyond which nothing can be told from a change."""
 _NORMALISED = 1e-3
 _TIMES = 4.0
+_SUMMED = 2e-6
+"""What the order of a sum in float32 may make of a mean, as a share."""
 _LOSS = re.compile(r"\b\w*loss\b\s*[:=]\s*([0-9]+\.([0-9]+))", re.IGNORECASE)
 
 
@@ -52,7 +54,6 @@ def coverage(run: Run, context: int) -> Probe:
     counts_N, length = run.score.counts_N, run.captured.length
     never = _places(counts_N[1:] == 0) + 1
     often = _places(counts_N > 1)
-    told = {"samples": length - 1, "unit": "targets"}
     if len(never) and int(never[0]) >= length - context and len(never) == length - never[0]:
         tail, never = f"; the last {len(never)}, less than a row, are dropped", never[:0]
     elif len(often) and int(often[0]) >= length - 2 * context:
@@ -63,13 +64,13 @@ def coverage(run: Run, context: int) -> Probe:
         return not_applicable(
             "coverage", "losses left torch as arrays, so it is not known which of them were summed", unit="targets"
         )
-    wrong = len(never) + len(often)
+    wrong = float(len(never) + len(often))
     because = f"every one of {length - 1} targets is scored once{tail}"
     if wrong:
         parts = [f"{len(never)} are never scored ({_ranges(never, run)})"] if len(never) else []
         parts += [f"{len(often)} are scored more than once ({_ranges(often, run)})"] if len(often) else []
         because = f"of {length - 1} targets {' and '.join(parts)}"
-    return judged("coverage", wrong, 0, because=because, **told)  # type: ignore[arg-type]
+    return judged("coverage", wrong, 0.0, unit="targets", samples=length - 1, because=because)
 
 
 def choice(run: Run) -> Probe:
@@ -88,7 +89,7 @@ def choice(run: Run) -> Probe:
         if chosen
         else "no comparison of losses had a say in what is summed"
     )
-    return judged("choice", chosen, 0, unit="targets", samples=len(run.places), because=because)
+    return judged("choice", float(chosen), 0.0, unit="targets", samples=len(run.places), because=because)
 
 
 def future_flip(base: Run, flipped: Mapping[str, Run], flips: Mapping[str, Flip], floor: float) -> Probe:
@@ -166,31 +167,35 @@ def score_first(run: Run, future: Probe) -> Probe:
             f"gradients of {int(before_N.sum())} targets are taken before the pass that counts, but later targets"
             " leave its earlier losses as they are: what was learned was put back"
         )
-    return judged("score-first", len(early), 0, unit="targets", samples=samples, because=because)
+    return judged("score-first", float(len(early)), 0.0, unit="targets", samples=samples, because=because)
 
 
 def reported(run: Run) -> Probe:
-    """The printed loss is the mean of the captured ones."""
-    found = _LOSS.search(run.score.line)
-    if found is None:
+    """A printed validation loss is the mean of the captured ones."""
+    printed = _printed(run)
+    if not printed:
         return not_applicable("reported", "no line with val_loss was printed after the pass that counts")
-    printed, digits = float(found[1]), len(found[2])
     mean = float(run.captured.nats_M[run.score.ids].mean())
-    limit = 0.5 * 10.0**-digits + 2e-6 * max(1.0, mean)
-    because = f"printed: {found[0]}; the mean of the {len(run.score.ids)} captured losses in it is {mean:.8f}"
-    return judged("reported", abs(printed - mean), limit, unit="nats", samples=1, because=because)
+    text, apart, limit = min(((text, abs(value - mean), limit) for text, value, limit in printed), key=lambda e: e[1])
+    because = f"printed: {text}; the mean of the {len(run.score.ids)} captured losses in it is {mean:.8f}"
+    return judged("reported", apart, limit, unit="nats", samples=len(printed), because=because)
 
 
 def raw_is_normalised(run: Run) -> bool:
-    """Whether the printed loss tells that picked values were normalised after all, out of sight."""
-    found = _LOSS.search(run.score.line)
-    ids = run.score.ids[run.captured.kinds_M[run.score.ids] == RAW]
-    if found is None or not len(ids):
-        return False
-    nats = run.captured.nats_M[run.score.ids].copy()
-    sums = np.nan_to_num(run.captured.log_sums_M[run.score.ids])
-    nats[run.captured.kinds_M[run.score.ids] == RAW] += sums[run.captured.kinds_M[run.score.ids] == RAW]
-    return abs(float(found[1]) - float(nats.mean())) <= 0.5 * 10.0 ** -len(found[2]) + 2e-6 * float(nats.mean())
+    """Whether a printed loss tells that picked values were normalised after all, out of sight."""
+    raw = run.captured.kinds_M[run.score.ids] == RAW
+    sums = np.where(raw, run.captured.log_sums_M[run.score.ids], 0.0)
+    mean = float((run.captured.nats_M[run.score.ids] + sums).mean())
+    return bool(raw.any()) and any(abs(value - mean) <= limit for _, value, limit in _printed(run))
+
+
+def _printed(run: Run) -> list[tuple[str, float, float]]:
+    """Each validation loss that was printed after the pass that counts, and how far the digits let it be off."""
+    found = [match for line in run.score.lines for match in _LOSS.finditer(line) if "train" not in match[0]]
+    return [
+        (match[0], float(match[1]), 0.5 * 10.0 ** -len(match[2]) + _SUMMED * max(1.0, float(match[1])))
+        for match in found
+    ]
 
 
 def _largest(values: np.ndarray) -> float:
@@ -222,12 +227,16 @@ def _all(flips: Mapping[str, Flip]) -> str:
     return " or ".join(_what(flip) for flip in flips.values())
 
 
-def verdicts(base: Run, again: Run, flipped: Mapping[str, Run], flips: Mapping[str, Flip], context: int) -> Sequence[Probe]:
+def verdicts(
+    base: Run, again: Run, flipped: Mapping[str, Run], flips: Mapping[str, Flip], context: int
+) -> Sequence[Probe]:
     """Every verdict, in the order of ``NAMES``."""
     floor = noise(base, again)
     future = future_flip(base, flipped, flips, floor.measured)
     if raw_is_normalised(base):
-        sums = not_applicable("sum-to-one", "logits were picked and normalised by other means: the printed loss says so")
+        sums = not_applicable(
+            "sum-to-one", "logits were picked and normalised by other means: the printed loss says so"
+        )
     else:
         sums = sum_to_one(base)
     return (

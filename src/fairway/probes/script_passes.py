@@ -70,8 +70,8 @@ class Pass:
     """Losses in it, as often as they are in it."""
     counts_N: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """How often each position is in it."""
-    line: str = ""
-    """The first line with a score that was printed after it."""
+    lines: Sequence[str] = ()
+    """Lines with a score that were printed after it and before the next."""
 
     @property
     def covered(self) -> int:
@@ -143,8 +143,9 @@ def passes_of(run: Captured) -> list[Pass]:
         _recognise(run, each)
         each.counts_N = counts(run.positions_M[each.ids], run.length)
         end = found[number + 1].events[0].moment if number + 1 < len(found) else None
-        lines = [line for moment, line in run.said if moment > each.events[-1].moment and (not end or moment < end)]
-        each.line = lines[0] if lines else ""
+        each.lines = [
+            line for moment, line in run.said if moment > each.events[-1].moment and (not end or moment < end)
+        ]
     return found
 
 

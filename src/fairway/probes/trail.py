@@ -56,6 +56,7 @@ class Trails:
         """Functions after which it was not known what a result is made of, and how often."""
 
     def __len__(self) -> int:
+        """How many tensors are followed."""
         return len(self._of)
 
     def get(self, value: object) -> Trail | None:

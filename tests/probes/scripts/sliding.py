@@ -78,7 +78,9 @@ def eval_val_sliding(model, val_tokens, token_bytes):
 torch.manual_seed(int(os.environ.get("SEED", "1337")))
 train, val = load("train"), load("val")
 pieces = sentencepiece.SentencePieceProcessor(model_file=TOKENIZER_PATH)
-sizes = torch.tensor([len(pieces.id_to_piece(i).replace("\u2581", " ")) for i in range(VOCAB_SIZE)], dtype=torch.float64)
+sizes = torch.tensor(
+    [len(pieces.id_to_piece(i).replace("\u2581", " ")) for i in range(VOCAB_SIZE)], dtype=torch.float64
+)
 model = Mixer()
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
 for step in range(ITERATIONS):

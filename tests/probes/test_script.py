@@ -1,0 +1,248 @@
+"""Scripts in the manner of the field's, legal ones and the same with one fault each, run inside walls and judged."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from fairway.probes.script import ScriptReport, Setting, judge, prepare, run_jobs
+from fairway.probes.script_data import make_up
+from fairway.probes.script_findings import NAMES
+
+SCRIPTS = Path(__file__).parent / "scripts"
+SETTING = Setting(vocab_size=96, val_tokens=600, train_tokens=1024, context=32, steps=2, seconds=240.0)
+
+Edits = tuple[tuple[str, str], ...]
+
+LEGAL: Mapping[str, tuple[str, Edits]] = {
+    "flat": ("flat", ()),
+    "sliding": ("sliding", ()),
+    "chunked": ("chunked", ()),
+    "flat by hand": (
+        "flat",
+        (
+            (
+                "        return F.cross_entropy(logits.float(), target_ids.reshape(-1), reduction=\"mean\")\n",
+                "        picked = logits.gather(1, target_ids.reshape(-1, 1)).squeeze(1)\n"
+                "        return (logits.logsumexp(1) - picked).mean()\n",
+            ),
+        ),
+    ),
+    "sliding with a mask": (
+        "sliding",
+        (
+            (
+                "            scored = nll[i, new : lengths[i]].to(torch.float64)\n"
+                "            loss_sum += scored.sum()\n"
+                "            token_count += scored.numel()\n",
+                "            mask = (torch.arange(SEQ_LEN) >= new) & (torch.arange(SEQ_LEN) < lengths[i])\n"
+                "            loss_sum += (nll[i].double() * mask).sum()\n"
+                "            token_count += int(mask.sum())\n",
+            ),
+        ),
+    ),
+    "chunked twice": (
+        "chunked",
+        (
+            (
+                "    loss, bpb = evaluate(",
+                "    before = evaluate(model, torch.from_numpy(np.concatenate(list(shards('val')))), sizes)\n"
+                "    sys.stdout.write(f'before quantization val_loss:{before[0]:.4f}\\n')\n"
+                "    loss, bpb = evaluate(",
+            ),
+        ),
+    ),
+}  # fmt: skip
+"""Name: script and what is replaced in it."""
+
+CHEATS: Mapping[str, tuple[str, Edits, set[str]]] = {
+    "future leak": ("flat", (("is_causal=True", "is_causal=False"),), {"future-flip", "self-flip"}),
+    "skipped tokens": (
+        "flat",
+        (("for first in range(0, rows, per_batch):", "for first in range(0, rows // 2, per_batch):"),),
+        {"coverage"},
+    ),
+    "unnormalised": (
+        "flat",
+        (
+            (
+                "F.cross_entropy(logits.float(), target_ids.reshape(-1), reduction=\"mean\")",
+                "F.nll_loss(F.log_softmax(logits.float(), 1) + 0.5, target_ids.reshape(-1))",
+            ),
+        ),
+        {"sum-to-one"},
+    ),
+    "target in the logits": (
+        "flat",
+        (
+            (
+                "        logits = 30.0 * torch.tanh",
+                "        logits = logits + 0.1 * F.one_hot(target_ids.reshape(-1), logits.size(-1))\n"
+                "        logits = 30.0 * torch.tanh",
+            ),
+        ),
+        {"self-flip"},
+    ),
+    "every window whole": ("sliding", (("new = 0 if ws == 0 else SEQ_LEN - STRIDE", "new = 0"),), {"coverage"}),
+    "least of two windows": (
+        "sliding",
+        (
+            (
+                "            loss_sum += scored.sum()\n",
+                "            other = F.cross_entropy(0.5 * logits[i], y[i], reduction='none')[new : lengths[i]]\n"
+                "            loss_sum += torch.minimum(scored, other.double()).sum()\n",
+            ),
+        ),
+        {"choice", "coverage", "reported"},
+    ),
+    "learned first": (
+        "chunked",
+        (
+            (
+                "            losses = cross_entropy(own(x[None])[0], y, reduction=\"none\")\n",
+                "            optimizer.zero_grad()\n"
+                "            cross_entropy(own(x[None])[0], y).backward()\n"
+                "            optimizer.step()\n"
+                "            losses = cross_entropy(own(x[None])[0], y, reduction=\"none\")\n",
+            ),
+        ),
+        {"score-first", "future-flip", "self-flip"},
+    ),
+    "learned whole before": (
+        "chunked",
+        (
+            (
+                "    loss, bpb = evaluate(",
+                "    held_out = torch.from_numpy(np.concatenate(list(shards('val'))))\n"
+                "    train(model, held_out, 3, 256, 32)\n"
+                "    loss, bpb = evaluate(",
+            ),
+        ),
+        {"score-first", "future-flip", "self-flip"},
+    ),
+    "scored again after learning": (
+        "chunked",
+        (
+            ("                nats += losses", "                first = losses"),
+            (
+                "            optimizer.step()\n    return nats",
+                "            optimizer.step()\n"
+                "            with torch.no_grad():\n"
+                "                again = cross_entropy(own(x[None])[0], y, reduction='none')[start - begin :]\n"
+                "                nats += min(first, again.double().sum().item())\n"
+                "    return nats",
+            ),
+        ),
+        {"score-first", "coverage", "future-flip", "self-flip", "reported"},
+    ),
+    "another number printed": (
+        "sliding",
+        (("val_loss, val_bpb = eval_val_sliding(model, val, sizes)\n",
+          "val_loss, val_bpb = (0.9 * each for each in eval_val_sliding(model, val, sizes))\n"),),
+        {"reported"},
+    ),
+}  # fmt: skip
+"""Name: script, what is replaced in it, and the probes that must fail, no others."""
+
+FUSED = """        return Fused.apply(logits.float(), target_ids.reshape(-1)).mean()
+
+
+class Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, z, t):
+        p = (z - z.amax(1, keepdim=True)).exp()
+        p = p / p.sum(1, keepdim=True)
+        ctx.save_for_backward(p, t)
+        return -(p * F.one_hot(t, z.size(1))).sum(1).log()
+
+    @staticmethod
+    def backward(ctx, g):
+        p, t = ctx.saved_tensors
+        return (p - F.one_hot(t, p.size(1))) * g[:, None], None
+"""
+
+UNVERIFIABLE: Mapping[str, tuple[str, Edits, str]] = {
+    "fused": (
+        "flat",
+        (('        return F.cross_entropy(logits.float(), target_ids.reshape(-1), reduction="mean")\n', FUSED),),
+        r"no loss on validation targets was captured \(no call .* seen\): a fused or compiled loss",
+    ),
+    "crash": (
+        "chunked",
+        (("    model = Model()\n", "    model = Model().to(undefined)\n"),),
+        r"run base crashed \(status 1\): NameError: name 'undefined' is not defined",
+    ),
+    "no card": (
+        "flat",
+        (
+            (
+                "    torch.manual_seed(args.seed)\n",
+                "    if not torch.cuda.is_available():\n        raise RuntimeError('CUDA is required')\n",
+            ),
+        ),
+        r"run base needs what this machine lacks \(status 1\): RuntimeError: CUDA is required",
+    ),
+    "dead": (
+        "sliding",
+        (("model = Mixer()\n", "model = Mixer()\nos.kill(os.getpid(), 9)\n"),),
+        r"run base left no capture: the process was ended from within or killed",
+    ),
+}
+"""Name: script, what is replaced in it, and why nothing can be said."""
+
+
+def edited(name: str, edits: Edits) -> str:
+    text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
+    for old, new in edits:
+        assert text.count(old) == 1, f"{name}.py has {text.count(old)} of {old!r}"
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ScriptReport]:
+    """Every script judged; all their runs are forked from one process, for torch takes seconds to import."""
+    root = tmp_path_factory.mktemp("scripts")
+    made = make_up(SETTING.vocab_size, SETTING.val_tokens, SETTING.train_tokens)
+    jobs = {}
+    for name, (script, edits, *_) in {**LEGAL, **CHEATS, **UNVERIFIABLE}.items():
+        place = root / re.sub(r"\W", "_", name)
+        place.mkdir()
+        path = place / "train_gpt.py"
+        path.write_text(edited(script, edits), encoding="utf-8")
+        runs = ("base",) if name in UNVERIFIABLE else ("base", "again", *made.flips)
+        jobs[name] = [prepare(path, place / run, run, made, SETTING) for run in runs]
+    seen = run_jobs([job for each in jobs.values() for job in each], root, SETTING)
+    assert seen.is_well, (root / "run.log").read_text()
+    return {
+        name: judge(Path(each[0]["folder"], "train_gpt.py"), each, [seen], made, SETTING, seen.seconds)
+        for name, each in jobs.items()
+    }
+
+
+def failed(report: ScriptReport) -> set[str]:
+    return {probe.name for probe in report.probes if probe.verdict == "failed"}
+
+
+@pytest.mark.parametrize("name", LEGAL)
+def test_a_legal_script_is_not_accused(reports, name):
+    report = reports[name]
+    assert report.verdict == "PASSED", report.because
+    assert [probe.name for probe in report.probes] == list(NAMES)
+    assert {probe.verdict for probe in report.probes} == {"passed"}
+    assert report.probes[0].measured == 0.0
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_a_cheat_is_caught_by_the_probe_that_is_meant_for_it(reports, name):
+    report = reports[name]
+    assert report.verdict == "FAILED", report.because
+    assert failed(report) == CHEATS[name][2], report.because
+
+
+@pytest.mark.parametrize("name", UNVERIFIABLE)
+def test_what_cannot_be_captured_is_not_judged_and_the_reason_is_told(reports, name):
+    report = reports[name]
+    assert (report.verdict, report.probes) == ("UNVERIFIABLE", ())
+    assert re.match(UNVERIFIABLE[name][2], report.because), report.because
