@@ -27,6 +27,7 @@ VERBS = {
     "figures": "Draw the figures of a recipe's runs.",
     "record": "Assemble the records folder and judge it.",
     "attest": "State where a record comes from, signed where there is a key.",
+    "probe": "Prove by running it that an evaluation is legal.",
     "check": "Judge records folders, one's own or a stranger's.",
     "reproduce": "Run a record again, one's own or a stranger's, and report what came out.",
     "doctor": "Tell whether this machine can reproduce a recipe.",

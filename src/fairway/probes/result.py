@@ -39,21 +39,29 @@ class Probe:
 
 
 def judged(
-    name: str, measured: float, limit: float, *, unit: str, samples: int, because: str, at_least: bool = False
+    name: str,
+    measured: float,
+    limit: float,
+    *,
+    unit: str,
+    samples: int,
+    because: str,
+    at_least: bool = False,
+    fault: str = "",
 ) -> Probe:
-    """Passed if ``measured`` is within ``limit``, from above unless ``at_least``.
+    """Passed if ``measured`` is at most ``limit`` (``at_least``: at least), and no ``fault`` was found besides.
 
-    A probe without a single sample proves nothing: it is not applicable.
+    A fault is told in the sentence's place. A probe without a single sample proves nothing: it is not applicable.
     """
-    within = measured >= limit if at_least else measured <= limit
+    within = (measured >= limit if at_least else measured <= limit) and not fault
     return Probe(
         name=name,
-        verdict="not-applicable" if not samples else "passed" if within else "failed",
+        verdict="failed" if fault else "not-applicable" if not samples else "passed" if within else "failed",
         measured=measured,
         limit=limit,
         unit=unit,
         samples=samples,
-        because=because,
+        because=fault or because,
     )
 
 

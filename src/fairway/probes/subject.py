@@ -3,8 +3,8 @@
 import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -45,6 +45,7 @@ class Trace:
     """Log-probabilities ``(V,)`` of the targets asked for, before they were shown."""
 
 
+@runtime_checkable
 class Subject(Protocol):
     """Evaluates streams, from the same beginning each time."""
 
@@ -221,7 +222,7 @@ class MethodSubject:
     def _variant(self, words: str, make: Callable[[], Evaluator] | None) -> "MethodSubject | None":
         if make is None:
             return None
-        return MethodSubject(name=f"{self.name} {words}", make=make, device=self.device)
+        return replace(self, name=f"{self.name} {words}", make=make, make_still=None, make_static=None)
 
 
 @dataclass(frozen=True, slots=True)

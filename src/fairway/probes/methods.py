@@ -1,0 +1,135 @@
+"""The methods of evaluation that recipes name, as subjects: moving, with steps of size zero, and without any."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from fairway.kernels.softcap_ce import softcap
+from fairway.model.gpt import Gpt
+from fairway.probes.subject import MethodSubject
+from fairway.runtime.ranks import Ranks
+from fairway.score.evaluate import build_evaluator
+from fairway.score.referee import Evaluator
+from fairway.score.sliding import SlidingEvaluator
+from fairway.score.steps import LearnStep, ScoreStep
+from fairway.score.windows import Span
+from fairway.spec.score import (
+    AheadPasses,
+    ChunkPasses,
+    ChunkSgd,
+    DocumentLora,
+    Flat,
+    Method,
+    Pass,
+    PhasedSgd,
+    ScoreSpec,
+    Sliding,
+)
+
+
+def method_subject(
+    model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, name: str | None = None
+) -> MethodSubject:
+    """A recipe's method over frozen copies of ``model``, built as ``evaluate`` builds it for one process."""
+    device = model.get_parameter("embedding").device
+    ranks = Ranks(0, 1, device)
+
+    def make(how: Method) -> Evaluator:
+        return build_evaluator(model, spec, how, seed=seed, looped=looped, ranks=ranks)
+
+    learns = not isinstance(method, Flat | Sliding)
+    return MethodSubject(
+        name=name or method.kind,
+        make=lambda: make(method),
+        device=device,
+        settings=settings_of(spec, method, seed=seed, looped=looped),
+        make_still=(lambda: make(stilled(method))) if learns else None,
+        make_static=(lambda: StaticEvaluator(model, spec, method, make(method), looped=looped)) if learns else None,
+    )
+
+
+def settings_of(spec: ScoreSpec, method: Method, *, seed: int, looped: bool) -> dict[str, Any]:
+    """What describes a method on the ledger."""
+    return {
+        **asdict(method),
+        "score_context": spec.context,
+        "batch_tokens": spec.batch_tokens,
+        "looped": looped,
+        "seed": seed,
+    }
+
+
+def stilled(method: Method) -> Method:
+    """The method with every rate zero."""
+    match method:
+        case DocumentLora():
+            return replace(method, lr=0.0)
+        case PhasedSgd():
+            return replace(method, lr=0.0, lora=replace(method.lora, lr=0.0))
+        case ChunkSgd():
+            return replace(method, lr=0.0)
+        case ChunkPasses() | AheadPasses():
+            then = replace(method.then, lr=0.0) if isinstance(method.then, Pass) else method.then
+            return replace(method, first=replace(method.first, lr=0.0), then=then)
+        case Flat() | Sliding():
+            return method
+
+
+class StaticEvaluator:
+    """Fixed weights over the spans of an adaptive method, in forwards of the same shapes: equal to the last bit."""
+
+    def __init__(self, model: Gpt, spec: ScoreSpec, method: Method, adaptive: Evaluator, *, looped: bool) -> None:
+        self._model = copy.deepcopy(model).requires_grad_(False)
+        self._adaptive = adaptive
+        self._looped = looped
+        self._windows: SlidingEvaluator | None = None
+        if isinstance(method, ChunkSgd | ChunkPasses | AheadPasses):
+            self._windows = SlidingEvaluator(
+                self._model,
+                context=spec.context,
+                stride=method.stride,
+                batch_tokens=spec.batch_tokens,
+                looped=looped,
+            )
+
+    def plan(self, lengths: Sequence[int]) -> Iterator[ScoreStep]:
+        """What the adaptive method scores, without what it learns."""
+        return (step for step in self._adaptive.plan(lengths) if isinstance(step, ScoreStep))
+
+    @torch.no_grad()
+    def predict(self, step: ScoreStep, inputs: Sequence[Int[Tensor, " _"]]) -> Sequence[Float[Tensor, "_ V"]]:
+        """Logits of windows, or of rows of documents; those that end here have a forward of their own."""
+        if self._windows is not None:
+            return self._windows.predict(step, inputs)
+        going = step.learns
+        logits: list[Tensor] = []
+        for part in (slice(0, going), slice(going, len(step.spans))):
+            if step.spans[part]:
+                logits += self._rows(step.spans[part], inputs[part])
+        return logits
+
+    def update(
+        self, step: LearnStep, inputs: Sequence[Int[Tensor, " _"]], targets: Sequence[Int[Tensor, " _"]]
+    ) -> None:
+        """Never called: the plan learns nothing."""
+        raise AssertionError("fixed weights learn nothing")
+
+    def _rows(self, spans: Sequence[Span], inputs: Sequence[Int[Tensor, " _"]]) -> list[Tensor]:
+        """Logits of the last ``span.targets`` inputs of each row, padded as ``score.adapt`` pads."""
+        tokens_BT = pad_sequence(list(inputs), batch_first=True)
+        hidden_BTD = self._model.hidden(tokens_BT, looped=self._looped)
+        longest = max(span.targets for span in spans)
+        if len({(span.inputs, span.targets) for span in spans}) == 1:
+            hidden_BCD = hidden_BTD[:, -longest:]
+        else:
+            first_B = torch.tensor([span.inputs - span.targets for span in spans], device=tokens_BT.device)
+            rows_BC = first_B[:, None] + torch.arange(longest, device=tokens_BT.device)
+            hidden_BCD = hidden_BTD.take_along_dim(rows_BC.clamp_max(tokens_BT.shape[1] - 1)[:, :, None], dim=1)
+        capped_BCV = softcap(self._model.raw_logits(hidden_BCD), self._model.spec.softcap)
+        return [row_CV[: span.targets] for row_CV, span in zip(capped_BCV, spans, strict=True)]
