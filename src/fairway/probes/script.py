@@ -31,6 +31,8 @@ from fairway.probes.script_passes import Captured, Pass, final_pass, passes_of, 
 from fairway.runtime.files import sha256_file, write_text_atomic
 
 FORMAT = "fairway-probe-script/1"
+REPORT = "probe-script.json"
+"""File that takes the report."""
 Outcome = Literal["PASSED", "FAILED", "UNVERIFIABLE"]
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]);"
@@ -106,7 +108,7 @@ def probe_script(script: Path, output: Path, setting: Setting | None = None) -> 
         if _why_failed(jobs[-1], seen[-1]):
             break  # the next would fail in the same way
     report = judge(script, jobs, seen, made, told, time.monotonic() - began)
-    write_text_atomic(output / "probe-script.json", report.as_json())
+    write_text_atomic(output / REPORT, report.as_json())
     return report
 
 
