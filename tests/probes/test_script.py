@@ -42,6 +42,20 @@ LEGAL: Mapping[str, tuple[str, Edits]] = {
             ),
         ),
     ),
+    "flat on a card": (
+        "flat",
+        (
+            ("    torch.manual_seed(", "    assert torch.cuda.is_available()\n    torch.manual_seed("),
+            ("    base_model = GPT(args)\n", "    base_model = GPT(args).to(torch.device('cuda', 0)).cuda()\n"),
+            (
+                "        loss = model(local[:-1].reshape(-1, args.seq_len), local[1:].reshape(-1, args.seq_len))\n",
+                "        local = local.pin_memory().to('cuda', non_blocking=True)\n"
+                "        with torch.autocast(device_type='cuda', dtype=torch.bfloat16):\n"
+                "            loss = model(local[:-1].reshape(-1, args.seq_len), local[1:].reshape(-1, args.seq_len))\n"
+                "        torch.cuda.synchronize()\n",
+            ),
+        ),
+    ),
     "chunked twice": (
         "chunked",
         (
@@ -173,15 +187,15 @@ UNVERIFIABLE: Mapping[str, tuple[str, Edits, str]] = {
         (("    model = Model()\n", "    model = Model().to(undefined)\n"),),
         r"run base crashed \(status 1\): NameError: name 'undefined' is not defined",
     ),
-    "no card": (
+    "a kernel that only cards have": (
         "flat",
         (
             (
-                "    torch.manual_seed(args.seed)\n",
-                "    if not torch.cuda.is_available():\n        raise RuntimeError('CUDA is required')\n",
+                "        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n",
+                "        y = torch.ops.flash_attn_3.fwd(q, k, v)\n",
             ),
         ),
-        r"run base needs what this machine lacks \(status 1\): RuntimeError: CUDA is required",
+        r"run base needs what this machine lacks \(status 1\): AttributeError: .*flash_attn_3",
     ),
     "dead": (
         "sliding",

@@ -39,7 +39,8 @@ def show_script(report: ScriptReport) -> None:
     walls = report.isolation["mechanism"] or f"no walls: {report.isolation['reason']}"
     targets = report.data["targets"]
     table = Table(
-        title=f"{report.script}: {len(report.runs)} runs on {targets:,} targets, {walls}, {report.seconds:.0f} s"
+        title=f"{report.script}: {len(report.runs)} runs on {targets:,} targets, {report.device}, {walls},"
+        f" {report.seconds:.0f} s"
     )
     for column in ("probe", "", "because"):
         table.add_column(column)

@@ -16,6 +16,7 @@
 - ``script_data``: a made-up dataset in the official format, of which every place can be told by two neighbours.
 - ``capture``: around a script, inside the walls: notes each loss on validation targets and what becomes of it.
 - ``trail``: which captured losses a tensor is made of, through views, sums, masks and choices.
+- ``stand_in``: a CPU in the place of a graphics card, for scripts that ask for one and would run without.
 - ``align``: which position of the made-up stream each captured target is.
 - ``script_passes``: what a captured run was: passes over the stream, and the one whose number is the score.
 - ``script_findings``: what the runs show, one verdict a question.

@@ -1,12 +1,12 @@
 """Inside the walls, around a foreign script: notes each loss on validation targets and what becomes of it.
 
-Nothing of fairway is needed but this file and ``trail.py``. The script runs as ``__main__`` in a process of its own,
-forked from one that has imported torch and nothing else, under a mode of torch through which every call of a function
-passes. Of calls that know targets (``cross_entropy``, ``nll_loss``, a ``gather`` or an index into rows over the
-vocabulary) those on two or more neighbouring validation targets are kept, with the loss of each target, and
+Nothing of fairway is needed but this file, ``trail.py`` and ``stand_in.py``. The script runs as ``__main__`` in a
+process of its own, forked from one that has imported torch and nothing else, under a mode of torch through which every
+call of a function passes. Of calls that know targets (``cross_entropy``, ``nll_loss``, a ``gather`` or an index into
+rows over the vocabulary) those on neighbouring validation targets are kept, with the loss of each target, and
 ``trail.Trails`` follows the results until they leave torch as numbers or a gradient is taken of them.
 
-What is written is one ``.npz`` without pickles, and its meaning is ``read.py``'s. This is evidence against mistakes
+What is written is one ``.npz`` without pickles, read by ``script_passes``. This is evidence against mistakes
 and known cheats; a script that looks for the probe can deceive it.
 """
 
@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from fairway.probes.stand_in import Cards, stand_in
 from fairway.probes.trail import Trails
 
 CROSS_ENTROPY, NLL_LOSS, PICKED, RAW = range(4)
@@ -290,10 +291,14 @@ def run_script(job: Mapping[str, Any]) -> int:
     status, why = 0, ""
     leave, backward = os._exit, torch.autograd.backward
 
+    has_card = torch.cuda.is_available()
+    if not has_card:
+        stand_in()
+
     def finish(code: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        recorder.write(Path(job["output"]), status=code, why=why, torch=torch.__version__)
+        recorder.write(Path(job["output"]), status=code, why=why, has_card=has_card)
 
     def left(code: int) -> None:
         finish(code)
@@ -306,7 +311,7 @@ def run_script(job: Mapping[str, Any]) -> int:
     os._exit = left  # type: ignore[assignment]
     torch.autograd.backward = taken
     try:
-        with recorder:
+        with contextlib.nullcontext() if has_card else Cards(), recorder:
             runpy.run_path(script, run_name="__main__")
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1

@@ -2,8 +2,9 @@
 
 The script is not edited. It runs four times in processes of their own, twice on the same data and once for each of two
 changes to the validation stream (one late token; everything from the middle on), told of them by the variables that
-the published scripts heed. ``torch.compile`` is switched off, so that calls can be seen. Where no validation loss can
-be captured the verdict is UNVERIFIABLE, and why: that is no accusation.
+the published scripts heed. ``torch.compile`` is switched off, so that calls can be seen, and where there is no card a
+CPU stands in for it. Where no validation loss can be captured the verdict is UNVERIFIABLE, and why: that is no
+accusation.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ import numpy as np
 from fairway.errors import FairwayError
 from fairway.machine.limits import Limits
 from fairway.machine.watch import Task, Watched, watch
-from fairway.probes import capture, trail
+from fairway.probes import capture, stand_in, trail
 from fairway.probes.result import Probe
 from fairway.probes.script_data import MadeUp, make_up, write_dataset
 from fairway.probes.script_findings import Run, verdicts
@@ -77,6 +78,8 @@ class ScriptReport:
     runs: Sequence[Mapping[str, Any]]
     data: Mapping[str, Any]
     isolation: Mapping[str, Any]
+    device: str
+    """Where it ran: a card, or a CPU that stood in for one (``stand_in``)."""
     seconds: float
 
     @property
@@ -169,7 +172,7 @@ def run_jobs(jobs: Sequence[Mapping[str, Any]], folder: Path, setting: Setting) 
     write_text_atomic(listed, json.dumps(list(jobs)))
     package = Path(capture.__file__).parents[1]
     code = [package / "__init__.py", Path(capture.__file__).with_name("__init__.py")]
-    code += [Path(str(module.__file__)) for module in (capture, trail)]
+    code += [Path(str(module.__file__)) for module in (capture, stand_in, trail)]
     inputs = [Path(job[key]) for job in jobs for key in ("data", "tokens")]
     room = Path(os.path.commonpath([job["folder"] for job in jobs]))
     task = Task(
@@ -196,12 +199,13 @@ def judge(
     watched = [seen[min(number, len(seen) - 1)] for number in range(len(jobs))]
     runs: dict[str, Run] = {}
     passes: list[Pass] = []
-    why = ""
+    why, device = "", "cpu"
     for job, each in zip(jobs, watched, strict=True):
         why = why or _why_failed(job, each)
         if why:
             break
         held = read_capture(Path(job["output"]), made.streams[job["stream"]], made.vocab_size)
+        device = "cuda" if held.told["has_card"] else "cpu"
         found = passes_of(held)
         passes = passes or found
         score = final_pass(found)
@@ -230,6 +234,7 @@ def judge(
             "flips": {name: asdict(flip) for name, flip in made.flips.items()},
         },
         isolation=watched[0].isolation,
+        device=device,
         seconds=round(seconds, 2),
     )
 
