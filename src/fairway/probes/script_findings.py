@@ -54,12 +54,11 @@ def coverage(run: Run, context: int) -> Probe:
     counts_N, length = run.score.counts_N, run.captured.length
     never = _places(counts_N[1:] == 0) + 1
     often = _places(counts_N > 1)
+    tail, end = "", length
     if len(never) and int(never[0]) >= length - context and len(never) == length - never[0]:
-        tail, never = f"; the last {len(never)}, less than a row, are dropped", never[:0]
-    elif len(often) and int(often[0]) >= length - 2 * context:
-        tail, often = f"; {len(often)} of the stream's last row are scored again", often[:0]
-    else:
-        tail = ""
+        tail, end, never = f"; the last {len(never)}, less than a row, are dropped", int(never[0]), never[:0]
+    if len(often) and int(often[0]) >= end - context:
+        tail, often = f"{tail}; {len(often)} of the last row are scored again, as published loops do", often[:0]
     if len(often) and run.score.has_arrays:
         return not_applicable(
             "coverage", "losses left torch as arrays, so it is not known which of them were summed", unit="targets"

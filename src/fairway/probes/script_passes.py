@@ -1,8 +1,8 @@
 """What a script's captured run was: passes over the validation stream, and the one whose number is the score.
 
 Losses that left torch as numbers are taken in the order in which they did. What is contained in a later number (a
-running sum, told for progress) counts there. A pass ends where nothing new is scored any more and either a line with a
-score was printed or the script is back where the pass began. The score is the last pass that covers, but for a
+running sum, told for progress) counts there. A pass ends where hardly anything new is scored and a line with a score was
+printed, or nothing new and the script is back where the pass began. The score is the last pass that covers, but for a
 twentieth, as much as any.
 """
 
@@ -20,6 +20,8 @@ from fairway.probes.capture import ARRAY, DECISION, GRADIENT, NUMBER
 
 _AS_MUCH = 0.95
 _MOST_LONE = 256
+_SEEN = 0.9
+"""Share of an event's targets that were scored before, from which it is another pass if a score was printed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +132,7 @@ def passes_of(run: Captured) -> list[Pass]:
         if not len(places):
             continue
         current = found[-1] if found else None
-        if current is None or (
-            seen_N[places].all() and (_said(run, current.events[-1].moment, event.moment) or first_N[places].any())
-        ):
+        if current is None or _begins(seen_N, first_N, places, _said(run, current.events[-1].moment, event.moment)):
             found.append(Pass())
             seen_N[:], first_N[:] = False, False
             first_N[places] = True
@@ -163,6 +163,12 @@ def gradients(run: Captured) -> list[Event]:
 def decisions(run: Captured) -> list[Event]:
     """When a comparison of losses decided where the script went on."""
     return [event for event in run.events if event.kind == DECISION]
+
+
+def _begins(seen_N: Any, first_N: Any, places: Ints, said: bool) -> bool:
+    """Whether an event is of another pass than those before it."""
+    seen = float(seen_N[places].mean())
+    return (said and seen >= _SEEN) or (seen == 1.0 and bool(first_N[places].any()))
 
 
 def _said(run: Captured, after: int, before: int) -> bool:
