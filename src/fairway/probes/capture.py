@@ -269,6 +269,17 @@ def _index(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
     return next((each for each in given if isinstance(each, Tensor)), None)
 
 
+def _without_gradients(mode: Any = True) -> Any:
+    """``torch.inference_mode`` as ``torch.no_grad``.
+
+    A cache that was filled in the former cannot be differentiated through later. Compiled graphs never meet that, for
+    they compute such caches anew; run uncompiled, legal scripts would end there.
+    """
+    if callable(mode):
+        return torch.no_grad()(mode)
+    return torch.no_grad() if mode else contextlib.nullcontext()
+
+
 def _whole(tensor: Tensor) -> Tensor:
     """What a view is a view of."""
     return tensor if tensor._base is None else tensor._base
@@ -310,6 +321,7 @@ def run_script(job: Mapping[str, Any]) -> int:
 
     os._exit = left  # type: ignore[assignment]
     torch.autograd.backward = taken
+    torch.inference_mode = _without_gradients  # type: ignore[assignment,misc]
     try:
         with contextlib.nullcontext() if has_card else Cards(), recorder:
             runpy.run_path(script, run_name="__main__")
