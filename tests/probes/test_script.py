@@ -1,12 +1,15 @@
 """Scripts in the manner of the field's, legal ones and the same with one fault each, run inside walls and judged."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from fairway.probes.script import ScriptReport, Setting, judge, prepare, run_jobs
+from fairway.cli.probe_script import judge_script
+from fairway.errors import FairwayError
+from fairway.probes.script import REPORT, ScriptReport, Setting, judge, prepare, run_jobs
 from fairway.probes.script_data import make_up
 from fairway.probes.script_findings import NAMES
 
@@ -53,6 +56,29 @@ LEGAL: Mapping[str, tuple[str, Edits]] = {
                 "        with torch.autocast(device_type='cuda', dtype=torch.bfloat16):\n"
                 "            loss = model(local[:-1].reshape(-1, args.seq_len), local[1:].reshape(-1, args.seq_len))\n"
                 "        torch.cuda.synchronize()\n",
+            ),
+        ),
+    ),
+    "sliding with the published tail": (
+        "sliding",
+        (
+            ("if ws + SEQ_LEN - STRIDE < total or ws == 0]", "if min(ws + SEQ_LEN, total) - ws >= STRIDE]"),
+            (
+                "            new = 0 if ws == 0 else SEQ_LEN - STRIDE\n",
+                "            new = 0 if ws == 0 else max(lengths[i] - STRIDE, 0)\n",
+            ),
+        ),
+    ),
+    "chunked after a shorter pass": (
+        "chunked",
+        (
+            (
+                "    loss, bpb = evaluate(",
+                "    held_out = torch.from_numpy(np.concatenate(list(shards('val'))))[:620]\n"
+                "    with torch.no_grad():\n"
+                "        plain = cross_entropy(model(held_out[None, :-1])[0], held_out[1:]).item()\n"
+                "    sys.stdout.write(f'final_roundtrip val_loss:{plain:.4f}\\n')\n"
+                "    loss, bpb = evaluate(",
             ),
         ),
     ),
@@ -233,6 +259,46 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ScriptRepo
         name: judge(Path(each[0]["folder"], "train_gpt.py"), each, [seen], made, SETTING, seen.seconds)
         for name, each in jobs.items()
     }
+
+
+def test_passes_are_told_apart_by_what_is_printed_between_them(reports):
+    flat, twice, after = (reports[name].passes for name in ("flat", "chunked twice", "chunked after a shorter pass"))
+    assert [each["covered"] for each in flat] == [640, 640]
+    assert [each["lines"][0].split()[0] for each in flat] == ["step:2/2", "final_fp16_zlib_roundtrip_exact"]
+    assert [each["covered"] for each in twice] == [640, 640]
+    assert [each["covered"] for each in after] == [619, 640]
+
+
+def test_what_published_loops_score_again_is_told_and_not_held_against_them(reports):
+    told = {probe.name: probe.because for probe in reports["sliding with the published tail"].probes}
+    assert re.search(r"scored once; \d+ of the last row are scored again, as published loops do", told["coverage"])
+
+
+def test_what_was_learned_and_put_back_is_told(reports):
+    told = {probe.name: probe.because for probe in reports["chunked twice"].probes}
+    assert told["score-first"].endswith("what was learned was put back")
+
+
+def test_the_report_is_plain_json_and_what_was_printed_is_kept(reports):
+    report = json.loads(reports["flat"].as_json())
+    assert (report["format"], report["verdict"]) == ("fairway-probe-script/1", "PASSED")
+    assert [run["name"] for run in report["runs"]] == ["base", "again", "one", "rest"]
+    assert "final_fp16_zlib_roundtrip_exact" in Path(report["runs"][0]["printed"]).read_text()
+    assert report["isolation"]["state"] in ("enforced", "not available")
+
+
+def test_one_script_from_the_command_line(tmp_path, capsys):
+    path = tmp_path / "train_gpt.py"
+    path.write_text("import torch\nprint('begins')\nraise SystemExit(3)\n", encoding="utf-8")
+    assert judge_script(path, tmp_path / "out", 64, ["ITERATIONS=1"]) == 1
+    assert "UNVERIFIABLE" in capsys.readouterr().out
+    assert (tmp_path / "out" / "base" / "work" / "stdout.txt").read_text() == "begins\n"
+    report = json.loads((tmp_path / "out" / REPORT).read_text())
+    assert report["because"].startswith("run base crashed (status 3)")
+    with pytest.raises(FairwayError, match="--set takes KEY=VALUE, got 'ITERATIONS'"):
+        judge_script(path, tmp_path / "out", 64, ["ITERATIONS"])
+    with pytest.raises(FairwayError, match="missing.py: no such script"):
+        judge_script(tmp_path / "missing.py", tmp_path / "out", 64, [])
 
 
 def failed(report: ScriptReport) -> set[str]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from fairway.cli.console import echo
 from fairway.errors import FairwayError
 from fairway.probes.script import REPORT, ScriptReport, Setting, probe_script
+from fairway.probes.script_data import most_tokens
 
 _STYLES = {
     **{"passed": "green", "failed": "bold red", "not-applicable": "dim"},
@@ -26,7 +27,8 @@ def judge_script(script: Path, output: Path | None, vocab_size: int, settings: S
         if not re.fullmatch(r"[A-Za-z_]\w*=.*", each):
             raise FairwayError(f"--set takes KEY=VALUE, got {each!r}")
     folder = Path("results", "probe-script", script.stem) if output is None else output
-    setting = replace(Setting(), vocab_size=vocab_size, variables=dict(each.split("=", 1) for each in settings))
+    setting = Setting(vocab_size=vocab_size, variables=dict(each.split("=", 1) for each in settings))
+    setting = replace(setting, val_tokens=min(setting.val_tokens, most_tokens(vocab_size)))
     echo(f"probe: {script} runs on made-up data; what it prints is kept in {folder}")
     report = probe_script(script, folder, setting)
     show_script(report)

@@ -20,6 +20,8 @@ BOS = 1
 _FIRST = 4
 """Of the ids that documents are made of; below are padding, BOS, end and unknown."""
 _BYTES = 256
+_LEAST = 128
+"""Tokens of a validation stream."""
 _SPACE = "\u2581"
 _TRIES = 1000
 _TRAIN_DOCUMENT = 97
@@ -48,12 +50,17 @@ class MadeUp:
     documents: int
 
 
+def most_tokens(vocab_size: int) -> int:
+    """How long a stream may be that has pairs of its own, and its changed versions and the training shard theirs."""
+    return (max(vocab_size, _FIRST) - _FIRST) ** 2 // 6
+
+
 def make_up(vocab_size: int, val_tokens: int, train_tokens: int, seed: int = 0) -> MadeUp:
     """Draw the streams; ``FairwayError`` if so many tokens have no pairs of their own over so small a vocabulary."""
-    room = (vocab_size - _FIRST) ** 2
-    if val_tokens < 128 or 6 * val_tokens > room:
+    most = most_tokens(vocab_size)
+    if not _LEAST <= val_tokens <= most:
         raise FairwayError(
-            f"a made-up stream over {vocab_size} tokens may have 128..{room // 6} of them, got {val_tokens}"
+            f"a made-up stream over {vocab_size} tokens may have {_LEAST}..{most} of them, got {val_tokens}"
         )
     draw = np.random.default_rng(seed)
     used: set[tuple[int, int]] = set()

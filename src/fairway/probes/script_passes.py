@@ -1,9 +1,9 @@
 """What a script's captured run was: passes over the validation stream, and the one whose number is the score.
 
 Losses that left torch as numbers are taken in the order in which they did. What is contained in a later number (a
-running sum, told for progress) counts there. A pass ends where hardly anything new is scored and a line with a score was
-printed, or nothing new and the script is back where the pass began. The score is the last pass that covers, but for a
-twentieth, as much as any.
+running sum, told for progress) counts there. A pass ends where hardly anything new is scored and a line with a score
+was printed, or nothing new and the script is back where the pass began. The score is the last pass that covers, but
+for a twentieth, as much as any.
 """
 
 import json

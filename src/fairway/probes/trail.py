@@ -100,7 +100,6 @@ class Trails:
 
     def _view(self, function: Any, name: str, args: Sequence[Any], kwargs: Any, out: Any, chosen: bool) -> None:
         ids = self._of[args[0]].ids
-        chosen = chosen or bool(self.among(args[1:], kwargs))
         outs = [out] if isinstance(out, Tensor) else [each for each in out if isinstance(each, Tensor)]
         if ids.shape[-1] > _MOST_LAYERS:
             if all(each.numel() == args[0].numel() for each in outs):
@@ -116,7 +115,9 @@ class Trails:
     def _choose(self, args: Sequence[Any], kwargs: Any, found: Sequence[Trail], out: Any) -> None:
         value = out if isinstance(out, Tensor) else out[0]
         if value.shape == args[0].shape or any(isinstance(each, Tensor) for each in args[1:]):
-            self.put(value, _merged([trail.ids for trail in found], value.shape), is_chosen=True)
+            ids = _merged([trail.ids for trail in found], value.shape)
+            # With a constant nothing competes: that is a bound.
+            self.put(value, ids, is_chosen=len(found) > 1 or any(trail.is_chosen for trail in found))
         else:
             self.put(value, _reduced(args, kwargs, found[0].ids, value), is_chosen=True)
 
@@ -142,7 +143,9 @@ class Trails:
                 ids = _spread(trail.ids, out.shape)
                 layers.append(torch.where(mask.expand(out.shape)[..., None], ids, -1))
         if layers:
-            self.put(out, torch.cat(layers, -1), is_chosen=chosen or self.get(condition) is not None)
+            self.put(
+                out, torch.cat(layers, -1), is_chosen=chosen or (len(layers) > 1 and self.get(condition) is not None)
+            )
 
     def _write(self, args: Sequence[Any]) -> None:
         place, index, value = args
@@ -162,7 +165,7 @@ class Trails:
         self, name: str, args: Sequence[Any], kwargs: Any, found: Sequence[Trail], out: Any, chosen: bool
     ) -> None:
         for each in [out] if isinstance(out, Tensor) else _tensors((out,)):
-            if not each.is_floating_point() and each.dtype != torch.bool:
+            if not (each.is_floating_point() or each.is_complex() or each.dtype == torch.bool):
                 continue  # an index or a count; what is picked by it is told apart where it is used
             try:
                 ids = _merged([trail.ids for trail in found], each.shape)
