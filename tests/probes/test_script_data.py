@@ -1,5 +1,7 @@
 """The made-up dataset: every place is told by two neighbours, and the field's own readers read it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -62,11 +64,13 @@ def test_the_tokenizer_is_one(vocab_size):
 
 
 def test_shards_and_bytes_are_read_by_what_reads_the_real_ones(tmp_path):
-    model = write_dataset(MADE, "one", tmp_path)
-    tokens = load_tokens(tmp_path, "val")
+    places = write_dataset(MADE, "one", tmp_path)
+    shards = Path(places["DATA_PATH"])
+    assert shards == Path(places["DATA_DIR"], "datasets", "fineweb10B_sp96")
+    tokens = load_tokens(shards, "val")
     assert tokens.tolist() == MADE.streams["one"].tolist()
-    assert load_tokens(tmp_path, "train").tolist() == MADE.train.tolist()
-    assert ByteTable.from_tokenizer(model).total(tokens) > 2 * len(tokens)
+    assert load_tokens(shards, "train").tolist() == MADE.train.tolist()
+    assert ByteTable.from_tokenizer(Path(places["TOKENIZER_PATH"])).total(tokens) > 2 * len(tokens)
 
 
 def test_too_many_tokens_for_a_vocabulary_are_refused():

@@ -122,7 +122,7 @@ def prepare(script: Path, folder: Path, name: str, made: MadeUp, setting: Settin
     work, data = folder / "work", folder / "data"
     work.mkdir(parents=True)
     stream = "base" if name == "again" else name
-    write_dataset(made, stream, data)
+    places = write_dataset(made, stream, data)
     np.save(folder / "tokens.npy", made.streams[stream])
     shutil.copyfile(script, work / script.name)
     return {
@@ -134,19 +134,18 @@ def prepare(script: Path, folder: Path, name: str, made: MadeUp, setting: Settin
         "tokens": str((folder / "tokens.npy").absolute()),
         "output": str((work / "capture.npz").absolute()),
         "vocab_size": made.vocab_size,
-        "variables": variables_of(data.absolute(), setting),
+        "variables": variables_of(places, setting),
     }
 
 
-def variables_of(data: Path, setting: Setting) -> dict[str, str]:
+def variables_of(places: Mapping[str, str], setting: Setting) -> dict[str, str]:
     """What the published scripts heed: data, sizes of rows and batches, a few steps, a clock that never strikes.
 
     Rates that fall with the seconds that are left would differ from run to run, so there are more than enough.
     """
     row = setting.context
     told = {
-        "DATA_PATH": str(data),
-        "TOKENIZER_PATH": str(data / "tokenizer.model"),
+        **places,
         "VOCAB_SIZE": setting.vocab_size,
         "SEED": setting.seed,
         "RUN_ID": "probe",
@@ -161,6 +160,7 @@ def variables_of(data: Path, setting: Setting) -> dict[str, str]:
         "EVAL_STRIDE": max(1, row // 4),
         "TRAIN_BATCH_TOKENS": 8 * row,
         "VAL_BATCH_SIZE": 8 * row,
+        "VAL_BATCH_TOKENS": 8 * row,
     }
     found = {**{name: str(value) for name, value in told.items()}, **setting.variables}
     return {name: value for name, value in found.items() if value}

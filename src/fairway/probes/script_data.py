@@ -92,14 +92,17 @@ def make_up(vocab_size: int, val_tokens: int, train_tokens: int, seed: int = 0) 
     return MadeUp(vocab_size=vocab_size, train=np.array(train), streams=streams, flips=flips, documents=len(lengths))
 
 
-def write_dataset(made: MadeUp, stream: str, folder: Path) -> Path:
-    """Shards of both splits and the tokenizer in one folder; where the tokenizer is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_shard(folder / shard_name("train", 0), made.train.astype(np.uint16))
-    write_shard(folder / shard_name("val", 0), made.streams[stream].astype(np.uint16))
-    model = folder / "tokenizer.model"
+def write_dataset(made: MadeUp, stream: str, folder: Path) -> dict[str, str]:
+    """Shards of both splits and the tokenizer, laid out as published; variables that tell scripts where they are."""
+    shards, tokenizers = folder / "datasets" / f"fineweb10B_sp{made.vocab_size}", folder / "tokenizers"
+    for each in (shards, tokenizers):
+        each.mkdir(parents=True, exist_ok=True)
+    write_shard(shards / shard_name("train", 0), made.train.astype(np.uint16))
+    write_shard(shards / shard_name("val", 0), made.streams[stream].astype(np.uint16))
+    model = tokenizers / f"fineweb_{made.vocab_size}_bpe.model"
     model.write_bytes(tokenizer(made.vocab_size))
-    return model
+    places = {"DATA_DIR": folder, "DATA_PATH": shards, "TOKENIZER_PATH": model}
+    return {name: str(place.absolute()) for name, place in places.items()}
 
 
 def tokenizer(vocab_size: int) -> bytes:
