@@ -13,6 +13,7 @@ The map, from the bottom up. Imports go down only; ``tests/architecture`` holds 
   Workshop from here on.
 - ``verify``, ``bundle``: the judge, which imports nothing of what it judges; the package as one file for one recipe.
 - ``records``: the folder called a record, and its figures.
+- ``probes``: an evaluation run again on changed documents, to prove that it is legal.
 - ``cli``: ``fairway <verb>``.
 
 Axis legend, the same everywhere: ``B`` document in a batch, ``T`` token in a row, ``N`` token in a flat

@@ -11,12 +11,13 @@ from fairway.probes.compare import NOISE_MULTIPLE, Drift, drift, first_positions
 from fairway.probes.result import Probe, judged, not_applicable
 from fairway.probes.stream import Stream, flipped, prefix, redrawn
 from fairway.probes.subject import Subject, Trace
+from fairway.score.steps import ScoreStep
 
 RUNS = 8
 A_RUN = 4
 """Tokens that one run changes at once, all of one step."""
 CUTS = (0.1, 0.4, 0.8)
-"""Shares of the ledger after which it is cut."""
+"""Shares of the scored steps after which the ledger is cut."""
 
 
 def future_flip(subject: Subject, stream: Stream, noise: float, source: torch.Generator) -> Probe:
@@ -78,7 +79,8 @@ def truncation(subject: Subject, stream: Stream, noise: float, source: torch.Gen
     """
     base = subject.run(stream)
     worst, samples = Drift(), 0
-    for count in sorted({max(1, math.floor(share * len(base.steps))) for share in CUTS}):
+    scoring = [index for index, step in enumerate(base.steps) if isinstance(step, ScoreStep)]
+    for count in sorted({scoring[math.floor(share * len(scoring))] + 1 for share in CUTS if scoring}):
         known_N = (base.step_N >= 0) & (base.step_N < count)
         alone = subject.run(redrawn(stream, ~known_N, source), step_limit=count)
         found = drift(base, alone, known_N)

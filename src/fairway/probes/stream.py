@@ -110,7 +110,7 @@ def flipped(stream: Stream, positions: Sequence[int], source: torch.Generator) -
 
     ``ValueError`` for the position of a BOS.
     """
-    at = torch.tensor(sorted(positions))
+    at = torch.tensor(sorted(positions), dtype=torch.int64)
     if bool(stream.is_bos_N[at].any()):
         raise ValueError("a BOS decides lengths, it may not be changed")
     tokens_N = stream.tokens_N.clone()
