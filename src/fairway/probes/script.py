@@ -1,7 +1,7 @@
 """A stranger's script on made-up data, run several times inside walls, and what its losses show.
 
 The script is not edited. It runs four times in processes of their own, twice on the same data and once for each of two
-changes to the validation stream (one late token; everything from the middle on), told of them by the variables that
+changes to the validation stream (one late token; the rest of a document), told of them by the variables that
 the published scripts heed. ``torch.compile`` is switched off, so that calls can be seen, and where there is no card a
 CPU stands in for it. Where no validation loss can be captured the verdict is UNVERIFIABLE, and why: that is no
 accusation.

@@ -74,7 +74,10 @@ def make_up(vocab_size: int, val_tokens: int, train_tokens: int, seed: int = 0) 
             used.add((base[-2], base[-1]))
     one = _inside(starts, int(0.8 * len(base)))
     half = _inside(starts, int(0.45 * len(base)))
-    flips = {"one": Flip(start=one, stop=one + 1), "rest": Flip(start=half, stop=len(base))}
+    flips = {
+        "one": Flip(start=one, stop=one + 1),
+        "rest": Flip(start=half, stop=min(at for at in (*starts, len(base)) if at > half)),
+    }
     streams = {"base": np.array(base)}
     for name, flip in flips.items():
         changed = list(base)

@@ -92,13 +92,17 @@ def choice(run: Run) -> Probe:
 
 
 def future_flip(base: Run, flipped: Mapping[str, Run], flips: Mapping[str, Flip], floor: float) -> Probe:
-    """Losses before a change, scored no later than the changed place, stay as they are."""
+    """Losses before a change stay as they are, of places that are scored no later than any that is changed.
+
+    An evaluation may take documents in another order and learn from each: what is scored after a changed place, in the
+    script's own order, may well move.
+    """
     worst, samples, told = 0.0, 0, []
     for name, run in flipped.items():
         start = flips[name].start
         place = np.arange(base.captured.length)
         apart = np.abs(base.nats_N - run.nats_N)
-        earlier = (place < start) & (base.moment_N <= base.moment_N[start]) & np.isfinite(apart)
+        earlier = (place < start) & (base.moment_N <= _first_moment(base, flips[name])) & np.isfinite(apart)
         moved = _places(earlier & (apart > _TIMES * floor))
         samples += int(earlier.sum())
         worst = max(worst, _largest(apart[earlier]))
@@ -115,7 +119,8 @@ def self_flip(base: Run, flipped: Mapping[str, Run], flips: Mapping[str, Flip], 
     """The distribution that a target is scored by is the same whatever the target is."""
     floor = _largest(np.abs(base.marks_N - again.marks_N))
     starts = {name: flips[name].start for name in flipped}
-    apart = {name: abs(float(base.marks_N[start] - flipped[name].marks_N[start])) for name, start in starts.items()}
+    starts = {name: at for name, at in starts.items() if base.moment_N[at] <= _first_moment(base, flips[name])}
+    apart = {name: abs(float(base.marks_N[at] - flipped[name].marks_N[at])) for name, at in starts.items()}
     apart = {name: value for name, value in apart.items() if np.isfinite(value)}
     worst = max(apart.values(), default=0.0)
     moved = [str(starts[name]) for name, value in apart.items() if value > _TIMES * floor]
@@ -195,6 +200,12 @@ def _printed(run: Run) -> list[tuple[str, float, float]]:
         (match[0], float(match[1]), 0.5 * 10.0 ** -len(match[2]) + _SUMMED * max(1.0, float(match[1])))
         for match in found
     ]
+
+
+def _first_moment(run: Run, flip: Flip) -> float:
+    """When the first of the changed places is scored; NaN, with which nothing compares, if none is."""
+    moments = run.moment_N[flip.start : flip.stop]
+    return float(np.nanmin(moments)) if np.isfinite(moments).any() else float("nan")
 
 
 def _largest(values: np.ndarray) -> float:
