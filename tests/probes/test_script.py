@@ -82,6 +82,19 @@ LEGAL: Mapping[str, tuple[str, Edits]] = {
             ),
         ),
     ),
+    "learning kept from the longer documents": (
+        "chunked",
+        (
+            (
+                "    for document in sorted(documents(tokens), key=len, reverse=True):\n"
+                "        own = copy.deepcopy(model)\n"
+                "        optimizer = torch.optim.SGD(own.parameters(), lr=0.1)\n",
+                "    own = copy.deepcopy(model)\n"
+                "    optimizer = torch.optim.SGD(own.parameters(), lr=0.1)\n"
+                "    for document in sorted(documents(tokens), key=len, reverse=True):\n",
+            ),
+        ),
+    ),
     "chunked twice": (
         "chunked",
         (
