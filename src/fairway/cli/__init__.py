@@ -8,7 +8,7 @@
 - ``bundle``: the one file that ships.
 - ``fetch``, ``train``, ``calibrate``, ``rotate_gptq``, ``compress``, ``evaluate``: the stages of the pipeline.
 - ``verify``, ``record``, ``check``: judge one seed, assemble a record, judge any folder.
-- ``probe``: prove by running it that an evaluation is legal.
+- ``probe``, ``probe_script``: prove by running it that an evaluation is legal, a recipe's or a stranger's script's.
 - ``run``, ``container``: the whole pipeline, here or in an image; what docker or podman is told.
 - ``watch``, ``doctor``, ``reproduce``: a command from outside; what a machine can do; a record run again.
 - ``attest``, ``card``: where a record comes from; what is in a folder of shards.

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fairway.cli.console import echo
+from fairway.cli.probe_script import judge_script
 from fairway.cli.runs import open_run
 from fairway.errors import DataError
 from fairway.probes.decode import decode_proof
@@ -28,9 +29,9 @@ _STYLES = {"passed": "green", "failed": "bold red", "not-applicable": "dim"}
 
 def command(
     what: Annotated[
-        str,
+        str | None,
         typer.Argument(help="A record's folder, or a recipe's name (its runs in results/).", metavar="RECORD|RECIPE"),
-    ],
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The dataset; the workflow's if absent.")] = None,
     seed: Annotated[int | None, typer.Option(help="Probe this seed alone.")] = None,
     documents: Annotated[
@@ -44,11 +45,23 @@ def command(
             help="Folder that takes seedN/probe.json; that of the runs if absent. A record is not written into.",
         ),
     ] = None,
+    script: Annotated[
+        Path | None, typer.Option(help="Instead: a stranger's train_gpt.py, run inside walls on made-up data.")
+    ] = None,
+    vocab_size: Annotated[int, typer.Option(help="With --script: the vocabulary that it is made for.")] = 1024,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="With --script: KEY=VALUE for it; may be repeated.")
+    ] = None,
 ) -> None:
     """Prove by running it that an evaluation is legal: change what it must not see, and look what moves.
 
-    Exit status: 0 if no probe fails, 1 otherwise.
+    Exit status: 0 if no probe fails, 1 otherwise, and if a script cannot be verified.
     """
+    if (what is None) == (script is None):
+        raise DataError("probe takes a record, a recipe or --script train_gpt.py, one of them")
+    if script is not None:
+        raise typer.Exit(judge_script(script, output, vocab_size, setting or []))
+    assert what is not None
     folder = Path(what) if Path(what, RECIPE).is_file() else Path("results", what)
     resolved = read_resolved(folder / RECIPE)
     recipe = resolved.recipe

@@ -12,6 +12,14 @@
 - ``rates``: updates of size zero.
 - ``suite``: all probes over one subject, in order.
 - ``run``: every probe on one artifact, restored as for its evaluation.
+- ``script``: a stranger's script on made-up data, run several times inside walls, and what its losses show.
+- ``script_data``: a made-up dataset in the official format, of which every place can be told by two neighbours.
+- ``capture``: around a script, inside the walls: notes each loss on validation targets and what becomes of it.
+- ``trail``: which captured losses a tensor is made of, through views, sums, masks and choices.
+- ``stand_in``: a CPU in the place of a graphics card, for scripts that ask for one and would run without.
+- ``align``: which position of the made-up stream each captured target is.
+- ``script_passes``: what a captured run was: passes over the stream, and the one whose number is the score.
+- ``script_findings``: what the runs show, one verdict a question.
 - ``result``: one verdict a probe, with number, limit and sentence; all of them as JSON.
 - ``bitstream``: documents as code in a file, with what a decoder must know beside artifact and recipe.
 - ``rangecode``: predictions as the model of a range coder, and the order in which targets can be decoded.
