@@ -5,4 +5,9 @@
 - ``inputs``: what a study may look at.
 - ``catalogue``: the studies, by name.
 - ``write``: a study's result as files that are the same for the same numbers.
+- ``resampling``: lines through documents, drawn again or with labels swapped.
+- ``roundings``: one checkpoint rounded in several ways, and what each document then costs.
+- ``doc_length``: score by document length for float, rounded and rotated weights (#1695).
+- ``acceptance``: how often a rule for claims says yes.
+- ``seed_noise``: spread over seeds, seeds that a claim needs, false accepts.
 """
