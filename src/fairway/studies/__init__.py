@@ -4,6 +4,10 @@
 - ``checkpoint``: weights of fairway and of the official scripts, as single matrices.
 - ``inputs``: what a study may look at.
 - ``catalogue``: the studies, by name.
+- ``chance``: matrices that nobody trained.
+- ``alignment``, ``transport``: what a rotation lays onto what; what it would cost in bytes.
+- ``procrustes``: rotations between layers and between seeds.
+- ``spectra``, ``embedding_svd``: singular values, ranks, and how much few directions hold.
 - ``write``: a study's result as files that are the same for the same numbers.
 - ``resampling``: lines through documents, drawn again or with labels swapped.
 - ``roundings``: one checkpoint rounded in several ways, and what each document then costs.

@@ -45,6 +45,7 @@ EQUAL_MEANS = Rule(
 )
 AUDIT = Rule(key="audit", name="p < 0.25 against no gain", least_gain=0.0, tested_gain=0.0, p_max=0.25)
 RULES = (WRITTEN, EQUAL_MEANS, AUDIT)
+_SHARES = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +123,18 @@ def share_accepted(
 def power(rule: Rule, *, gain: float, spread: float, seeds: int) -> float:
     """How probable acceptance is with normal noise of one spread on both sides, ``seeds`` each.
 
-    By the noncentral t distribution with 2 n - 2 degrees of freedom; Welch's have somewhat fewer, so at two or three
-    seeds this is a little high. ``ValueError`` for a rule whose test does not imply the gain that it asks for.
+    The two variances' share of their sum has a beta distribution and is independent of the sum; given the share,
+    Welch's degrees of freedom are fixed and the statistic is noncentral t with 2 n - 2. The mean over shares is by
+    midpoints of equal probability. ``ValueError`` for a rule whose test does not imply the gain that it asks for.
     """
     if rule.p_max > 0.5 or rule.tested_gain < rule.least_gain:
         raise ValueError(f"rule {rule.name!r} asks for more than its test shows")
-    degrees = 2 * seeds - 2
-    error = spread * math.sqrt(2.0 / seeds)
-    critical = float(stats.t.isf(rule.p_max, degrees))
-    return float(stats.nct.sf(critical, degrees, (gain - rule.tested_gain) / error))
+    half = (seeds - 1) / 2
+    part_K = stats.beta.ppf((np.arange(_SHARES) + 0.5) / _SHARES, half, half)
+    degrees_K = (seeds - 1) / (part_K**2 + (1 - part_K) ** 2)
+    critical_K = stats.t.isf(rule.p_max, degrees_K)
+    offset = (gain - rule.tested_gain) / (spread * math.sqrt(2.0 / seeds))
+    return float(stats.nct.sf(critical_K, 2 * seeds - 2, offset).mean())
 
 
 def seeds_needed(rule: Rule, *, gain: float, spread: float, wanted: float, most: int = 100_000) -> int | None:

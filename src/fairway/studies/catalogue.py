@@ -9,7 +9,13 @@ from fairway.errors import FairwayError
 from fairway.studies.inputs import Inputs
 from fairway.studies.result import Result
 
-NAMES: tuple[str, ...] = ("doc_length", "seed_noise")
+NAMES: tuple[str, ...] = (
+    "procrustes",
+    "spectra",
+    "embedding_svd",
+    "doc_length",
+    "seed_noise",
+)
 """Each is a module of this package with a function ``study``; in the order in which they are told."""
 
 

@@ -93,7 +93,8 @@ def result(scored: list[Scored], lengths_D: Floats) -> Result:
         paragraph=_paragraph(numbers, len(scored), lengths_D),
         null=(
             "Two: the same recipe with a rotation of another seed instead of the recipe's (rows 'null'), and the labels"
-            " of the two sides swapped by a coin toss for each document, for the slope with the mean taken out (columns p)."
+            " of the two sides swapped by a coin toss for each document, for the slope with the mean taken out (columns"
+            " p)."
         ),
         numbers=numbers,
     )

@@ -36,7 +36,7 @@ class Interval:
 def lines(nats_SD: Floats, bytes_SD: Floats, log_lengths_SD: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean, slope and zero (in log2 of tokens) of each row's documents, weighted by their bytes.
 
-    Least squares; the zero is NaN where the line has none. Shapes (S,) from (S, D) or (D,) each.
+    Least squares; the zero is NaN where the line has none. Shapes (S,) from (S, D).
     """
     total = bytes_SD.sum(-1)
     centre = (bytes_SD * log_lengths_SD).sum(-1) / total
@@ -51,8 +51,8 @@ def lines(nats_SD: Floats, bytes_SD: Floats, log_lengths_SD: Floats) -> tuple[Fl
 
 def line(nats_D: Floats, bytes_D: Floats, lengths_D: Floats) -> Line:
     """The line of one difference over all documents."""
-    mean, slope, zero = lines(nats_D, bytes_D, np.log2(lengths_D))
-    return Line(float(mean), float(slope), float(_inside(zero, lengths_D)))
+    mean, slope, zero = lines(nats_D[None], bytes_D[None], np.log2(lengths_D)[None])
+    return Line(float(mean[0]), float(slope[0]), float(_inside(zero, lengths_D)[0]))
 
 
 def _inside(zero_S: Floats, lengths_D: Floats) -> Floats:
@@ -102,18 +102,18 @@ def swap_labels(nats_D: Floats, bytes_D: Floats, lengths_D: Floats, *, samples: 
     """
     generator = np.random.default_rng(seed)
     signs_SD = generator.choice(np.array([-1.0, 1.0]), (samples, len(nats_D)))
-    weights_SD, log_lengths_D = np.broadcast_to(bytes_D, signs_SD.shape), np.log2(lengths_D)
-    own_mean, own_slope, _ = lines(nats_D, bytes_D, log_lengths_D)
+    weights_SD, log_lengths_SD = (np.broadcast_to(each, signs_SD.shape) for each in (bytes_D, np.log2(lengths_D)))
+    own = line(nats_D, bytes_D, lengths_D)
     away_D = nats_D - bytes_D * nats_D.sum() / bytes_D.sum()
-    mean, _, _ = lines(signs_SD * nats_D, weights_SD, log_lengths_D)
-    _, slope, _ = lines(signs_SD * away_D, weights_SD, log_lengths_D)
-    return Swapped(interval(mean), interval(slope), beyond(own_mean, mean), beyond(own_slope, slope))
+    mean, _, _ = lines(signs_SD * nats_D, weights_SD, log_lengths_SD)
+    _, slope, _ = lines(signs_SD * away_D, weights_SD, log_lengths_SD)
+    return Swapped(interval(mean), interval(slope), beyond(own.mean, mean), beyond(own.slope, slope))
 
 
-def beyond(own: float | Floats, drawn_S: Floats) -> float:
+def beyond(own: float, drawn_S: Floats) -> float:
     """Share of draws at least as far from zero as ``own``, which is counted as one of them."""
-    slack = 1e-12 * abs(float(own))
-    return float((1 + np.count_nonzero(np.abs(drawn_S) >= abs(float(own)) - slack)) / (1 + len(drawn_S)))
+    slack = 1e-12 * abs(own)
+    return float((1 + np.count_nonzero(np.abs(drawn_S) >= abs(own) - slack)) / (1 + len(drawn_S)))
 
 
 def interval(drawn: Floats) -> Interval:
