@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="A study, or all; `list` tells what there is.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A study, or all; `list` tells what there is, `page` makes one page of a folder.", metavar="NAME"
+        ),
+    ],
     checkpoints: Annotated[
         list[Path] | None,
         typer.Argument(help="Weights: .safetensors, or .pt of an official script.", metavar="CHECKPOINT..."),
@@ -35,6 +40,9 @@ def command(
     if name == "list":
         for each in NAMES:
             typer.echo(f"{each}: {help_line(each)}")
+        return
+    if name == "page":
+        _write_page(checkpoints or [], output)
         return
     if name != "all":
         find_study(name)
@@ -62,6 +70,15 @@ def command(
     if name == "all":
         path = write_index(output, told)
         echo(f"study all: {len(told) - failures} of {len(told)} studies: {path}")
+
+
+def _write_page(folders: list[Path], output: Path | None) -> None:
+    from fairway.studies.page import write_page
+
+    if len(folders) != 1 or not folders[0].is_dir() or output is None or output.suffix != ".md":
+        raise FairwayError("study page: name one folder that `study all` wrote, and the page: -o docs/studies.md")
+    for path in write_page(folders[0], output):
+        echo(f"study page: {path}")
 
 
 def _inputs(paths: list[Path], recipe: Path | None, data: Path | None, quick: bool) -> "Inputs":
