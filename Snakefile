@@ -25,6 +25,7 @@ include: "workflow/rules/quantize.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/verify.smk"
 include: "workflow/rules/record.smk"
+include: "workflow/rules/studies.smk"
 
 
 rule all:
