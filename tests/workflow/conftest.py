@@ -12,8 +12,14 @@ BIN = Path(sys.executable).parent
 PARTS = ("Snakefile", "workflow", "schemas", "containers", "requirements")
 
 STAND_IN = """#!/usr/bin/env bash
-# Writes what each verb of fairway writes, at once, and notes the call.
+# Writes what each verb of fairway writes, at once, and notes the call; what is watched runs.
 set -eu
+if [ "$1" = watch ]; then
+  echo watch > "$3"
+  while [ "$1" != -- ]; do shift; done
+  shift
+  exec "$@"
+fi
 echo "$*" >> calls.txt
 verb=$1
 while [ $# -gt 0 ]; do

@@ -65,6 +65,11 @@ def test_every_rule_is_one_command_with_log_benchmark_and_threads():
         verbs = {"resolve": "recipe resolve", "describe": "recipe resolve", "studies": "study all"}
         due = f"fairway {verbs.get(verb, verb)} "
         if name in BUNDLED:
+            watch = f'"fairway watch -o {{output.outside}} --stage {BUNDLED[name]} '
+            assert (
+                shell.count(watch) == 1 and f"{'{params.walls} ' if '{params.walls}' in shell else ''}-- " in shell
+            ), name
+            shell = shell.replace(watch, "")
             due = f"{'{params.processes}' if name in TOGETHER else 'python'} {{input.code}} --stage {BUNDLED[name]} "
         assert f'"{due}' in shell and len(re.findall(r"\bfairway |\bpython |{params.processes} ", shell)) == 1, name
 
@@ -89,7 +94,7 @@ def test_stages_on_tensors_take_the_configured_graphics_cards():
 def test_stages_of_all_ranks_get_a_process_a_card_and_the_others_one(snakemake, gpus, started):
     result = snakemake("-n", "--printshellcmds", "results/tiny/seed42/score.json", "--config", f"gpus={gpus}")
     assert result.returncode == 0, result.stdout
-    commands = re.findall(r"Shell command: (.*?) \S*train_gpt.py --stage (\w+)", result.stdout)
+    commands = re.findall(r"Shell command: fairway watch .*? -- (.*?) \S*train_gpt.py --stage (\w+)", result.stdout)
     assert {stage: how for how, stage in commands} == {
         "train": started,
         "calibrate": started,
