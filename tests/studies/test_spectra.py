@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from fairway.studies.alignment import product_values
 from fairway.studies.chance import gaussian, haar, source
 from fairway.studies.inputs import Inputs
 from fairway.studies.spectra import (
@@ -12,7 +13,6 @@ from fairway.studies.spectra import (
     entropy_rank,
     marchenko_pastur_condition,
     participation,
-    product_values,
     study,
 )
 

@@ -117,6 +117,8 @@ class TrainSpec:
     calibration_batches: int = 16
     """Micro-batches of training tokens for the Hessians."""
     log_every: int = 50
+    symmetry_every: int = 0
+    """Steps after which the log is told how symmetric Q and O are (#1214); 0 for never."""
     replay: NoReplay | LateReplay = field(default_factory=NoReplay)
     rounding: NoRounding | LateRounding = field(default_factory=NoRounding)
     freezing: NoFreezing | LateFreezing = field(default_factory=NoFreezing)
@@ -136,6 +138,8 @@ class TrainSpec:
             raise ValueError(f"short_documents_first needs shards read in order, but batching is {self.batching}")
         if isinstance(self.rounding, LateRounding) and isinstance(self.freezing, LateFreezing):
             raise ValueError("rounding and freezing cannot both be of kind late")
+        if self.symmetry_every < 0:
+            raise ValueError(f"symmetry_every must be 0 or more, got {self.symmetry_every}")
         if self.prefetch < 0:
             raise ValueError(f"prefetch must be 0 or more, got {self.prefetch}")
         if not 0.0 <= self.reserve_s < self.budget_s:

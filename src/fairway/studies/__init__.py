@@ -6,6 +6,9 @@
 - ``catalogue``: the studies, by name.
 - ``chance``: matrices that nobody trained.
 - ``alignment``, ``transport``: what a rotation lays onto what; what it would cost in bytes.
+- ``scoring``: bits per byte of weights that a study has changed.
+- ``subspaces``, ``forced``: shares of energy and their law; what symmetry after training costs.
+- ``symmetry``: symmetric, banded and circulant parts, and whether they emerge.
 - ``procrustes``: rotations between layers and between seeds.
 - ``spectra``, ``embedding_svd``: singular values, ranks, and how much few directions hold.
 - ``write``: a study's result as files that are the same for the same numbers.

@@ -92,6 +92,12 @@ def permuted(a_OI: Float[Tensor, "O I"], b_OI: Float[Tensor, "O I"]) -> float:
     return reduction(energies, float((a_OI * b_OI).sum()), float(common_II[rows, columns].sum()))
 
 
+def product_values(a_DR: Tensor, b_DR: Tensor) -> Tensor:
+    """Singular values of A B^T, at most R of them, without the product: from the triangles of two QR decompositions."""
+    r_a, r_b = (torch.linalg.qr(each.double(), mode="r")[1] for each in (a_DR, b_DR))
+    return torch.linalg.svdvals(r_a @ r_b.T)
+
+
 @dataclass(frozen=True, slots=True)
 class LowRank:
     """What the first singular directions of R - I hold of it, and what they are good for."""

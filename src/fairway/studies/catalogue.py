@@ -11,6 +11,7 @@ from fairway.studies.result import Result
 
 NAMES: tuple[str, ...] = (
     "procrustes",
+    "symmetry",
     "spectra",
     "embedding_svd",
     "doc_length",

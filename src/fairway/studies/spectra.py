@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fairway.records.style import MUTED, ROLE_COLOURS
 from fairway.spec.roles import role_of
+from fairway.studies.alignment import product_values
 from fairway.studies.chance import gaussian, mean, source
 from fairway.studies.checkpoint import Checkpoint
 from fairway.studies.inputs import Inputs
@@ -263,12 +264,6 @@ _PRODUCT_COLUMNS = (
     *("entropy_rank", "entropy_rank_gaussian", "energy_count", "energy_count_gaussian"),
     *("first_direction_share", "first_direction_share_gaussian"),
 )
-
-
-def product_values(a_DR: Tensor, b_DR: Tensor) -> Tensor:
-    """Singular values of A B^T, at most R of them, without the product: from the triangles of two QR decompositions."""
-    r_a, r_b = (torch.linalg.qr(each.double(), mode="r")[1] for each in (a_DR, b_DR))
-    return torch.linalg.svdvals(r_a @ r_b.T)
 
 
 def _numbers(tables: dict[str, Table]) -> dict[str, float]:

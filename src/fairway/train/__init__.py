@@ -6,5 +6,6 @@
 - ``regions``: blocks compiled by themselves, a graph for each kind.
 - ``rounding``: matrices rounded in the forward, late in training.
 - ``freezing``: layers that stop learning before the others do.
+- ``symmetry``: how symmetric Q and O are.
 - ``checkpoint``: a model to a file and back.
 """

@@ -30,6 +30,7 @@ from fairway.train.freezing import FreezingStepper, FrozenGpt
 from fairway.train.regions import BlockRegions
 from fairway.train.rounding import RoundedLoss
 from fairway.train.step import LossFn, Stepper
+from fairway.train.symmetry import symmetric_shares
 
 StopReason = Literal["steps", "clock"]
 
@@ -300,6 +301,9 @@ def run_loop(run: Training) -> tuple[_Progress, bool, StopReason, float]:
         if run.spec.compile:
             # Warm-up has seen the shapes it knows of. Another costs its seconds; no run is thrown away for it.
             compiled = log_compiled(run.events, "recompile", compiled, step=now.steps)
+        if spec.symmetry_every and (now.steps == 1 or now.steps % spec.symmetry_every == 0):
+            shares = symmetric_shares(run.stepper.parameters["qo_bank"])
+            run.events.emit("symmetry", step=now.steps, shares=shares, train_s=now.elapsed_s)
         if now.steps == 1 or now.steps % spec.log_every == 0:
             loss_nats, logged = _log_step(run, now, loss, norm, lr_scale), now.steps
     if logged < now.steps:
