@@ -124,8 +124,10 @@ def judge(claim: Claim, numbers: Numbers) -> Judged:
     verdict, why = _verdict(claim, known), claim.because
     if verdict == UNTESTABLE and claim.study:
         lacking = [name for name in (claim.enough, claim.measured, claim.null) if name and known.get(name) is None]
-        short = f"{claim.enough} is {known.get(claim.enough)}, {claim.at_least:g} or more would do"
-        why = f"{f'{claim.study} gave no {lacking[0]} here' if lacking else short}. {why}"
+        if lacking:
+            why = f"{claim.study} gave no {lacking[0]} here. {why}"
+        elif claim.enough:
+            why = f"{claim.enough} is {known.get(claim.enough)}, {claim.at_least:g} or more would do. {why}"
     return Judged(claim=claim, measured=measured, null=null, verdict=verdict, why=why)
 
 
