@@ -14,6 +14,13 @@ NAMES: tuple[str, ...] = (
     "symmetry",
     "spectra",
     "embedding_svd",
+    "outliers",
+    "rounding_error",
+    "averaging",
+    "embedding_rows",
+    "pruning",
+    "codebook",
+    "codec_gain",
     "doc_length",
     "seed_noise",
 )
