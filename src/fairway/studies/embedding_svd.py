@@ -36,6 +36,7 @@ def study(inputs: Inputs) -> Result:
     if len(shapes) > 1 or tables_VD[0].ndim != 2:
         raise DataError(f"study embedding_svd needs tables of one shape, got {sorted(shapes)}")
     draw = source("embedding_svd")
+    names = [checkpoint.name for checkpoint in inputs.checkpoints]
     vocab, width = tables_VD[0].shape
     mine = [_energies(table) for table in tables_VD]
     centred = [_energies(table - table.mean(0)) for table in tables_VD]
@@ -46,16 +47,14 @@ def study(inputs: Inputs) -> Result:
         rank = max(1, round(share * width))
         rows.append(
             (
-                *(rank, mean(_held(each, rank) for each in mine), mean(_held(each, rank) for each in centred)),
+                *(rank, mean(_held(each, rank) for each in mine), min(_held(each, rank) for each in mine)),
+                *(max(_held(each, rank) for each in mine), mean(_held(each, rank) for each in centred)),
                 *(_held(lengths, rank), _held(noise, rank)),
             )
         )
     columns = (
-        "rank",
-        "energy_share",
-        "energy_share_centred",
-        "energy_share_random_directions",
-        "energy_share_gaussian",
+        *("rank", "energy_share", "energy_share_least", "energy_share_most", "energy_share_centred"),
+        *("energy_share_random_directions", "energy_share_gaussian"),
     )
     tables = {
         "energy": Table(columns=columns, rows=tuple(rows)),
@@ -63,14 +62,16 @@ def study(inputs: Inputs) -> Result:
         "claims": _claim_table(draw),
     }
     numbers = {f"energy.{row[0]}": float(row[1]) for row in rows} | {
-        f"energy_gaussian.{row[0]}": float(row[4]) for row in rows
+        f"energy_gaussian.{row[0]}": float(row[-1]) for row in rows
     }
+    first = [_held(each, 1) for each in mine]
+    numbers |= {"first_direction_least": min(first), "first_direction_most": max(first)}
     numbers |= {"mean_row_share": mean(_mean_share(table) for table in tables_VD)}
     return Result(
         study="embedding_svd",
         title="Directions of the token embedding",
         tables=tables,
-        draw=lambda figure: _draw(figure, mine, noise, lengths),
+        draw=lambda figure: _draw(figure, names, mine, noise, lengths),
         paragraph=_paragraph(tables, numbers),
         null=(
             "a Gaussian table of the same shape, and one whose rows have the measured lengths and random directions;"
@@ -123,17 +124,18 @@ def _paragraph(tables: dict[str, Table], numbers: dict[str, float]) -> str:
     quarter, half = tables["energy"].rows[-2], tables["energy"].rows[-1]
     small = tables["bytes"].rows[-2]
     return (
-        f"{quarter[0]} directions hold {quarter[1]:.1%} of the embedding's energy ({quarter[4]:.1%} of a Gaussian"
-        f" table's), {half[0]} hold {half[1]:.1%} ({half[4]:.1%}). The mean row alone, which every token shares, holds"
-        f" {numbers['mean_row_share']:.1%}. Two rounded factors of rank {small[0]} take {small[1]:,} bytes and lose"
-        f" {small[2]:.1%}; the table itself, rounded until it loses as much, takes {small[3]:,}."
+        f"{quarter[0]} directions hold {quarter[1]:.1%} of the embedding's energy ({quarter[-1]:.1%} of a Gaussian"
+        f" table's), {half[0]} hold {half[1]:.1%} ({half[-1]:.1%}). The mean row alone, which every token shares, holds"
+        f" {numbers['mean_row_share']:.1%}; the first direction {numbers['first_direction_least']:.1%} to"
+        f" {numbers['first_direction_most']:.1%}. Two rounded factors of rank {small[0]} take {small[1]:,} bytes and"
+        f" lose {small[2]:.1%}; the table itself, rounded until it loses as much, takes {small[3]:,}."
     )
 
 
-def _draw(figure: Figure, mine: Sequence[Tensor], noise: Tensor, lengths: Tensor) -> None:
+def _draw(figure: Figure, names: Sequence[str], mine: Sequence[Tensor], noise: Tensor, lengths: Tensor) -> None:
     axes = figure.subplots()
-    for i, energies in enumerate(mine):
-        axes.plot(_curve(energies), color=seed_colour(i), lw=1.4, label="measured" if i == 0 else None)
+    for i, (name, energies) in enumerate(zip(names, mine, strict=True)):
+        axes.plot(_curve(energies), color=seed_colour(i), lw=1.4, label=name)
     axes.plot(_curve(lengths), ":", color=MUTED, lw=1.6, label="same lengths of rows, random directions")
     axes.plot(_curve(noise), "--", color=MUTED, lw=1.2, label="Gaussian")
     axes.set_xlabel("rank")

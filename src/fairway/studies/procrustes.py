@@ -27,6 +27,19 @@ from fairway.studies.transport import direct, direct_at, gaussian_like, transpor
 _RANK_SHARES = (1 / 96, 1 / 24, 1 / 12)
 """Ranks 16, 64 and 128 of 1536."""
 _DRAWS, _QUICK_DRAWS = 5, 2
+_CLAIM_DRAWS = 2
+_CLAIMS = (
+    ("MLP down between layers", (512, 1536), 0.91, 0.93),
+    ("K between layers", (256, 512), 0.75, 0.83),
+    ("V between layers", (256, 512), 0.76, 0.82),
+    ("Q between layers", (512, 512), 0.69, 0.73),
+    ("O between layers", (512, 512), 0.68, 0.70),
+    ("MLP up between layers", (1536, 512), 0.47, 0.47),
+    ("MLP down between seeds", (512, 1536), 0.90, 0.90),
+)
+"""Part, shape, and the least and largest reduction that PR #1048 reports."""
+_CLAIMED_RANKS = {16: (0.021, 0.018), 64: (0.083, 0.076), 128: (0.166, 0.151)}
+"""Rank to its energy of R - I and its reduction."""
 _PERMUTED_PAIRS = 6
 
 
@@ -50,6 +63,8 @@ def study(inputs: Inputs) -> Result:
         "rank": _rank_table(pairs, draws),
         "transport": _transport_table(inputs.checkpoints[0]),
     }
+    if not inputs.quick:
+        tables["claims"] = _claim_table()
     if len(inputs.checkpoints) > 1 and all("embedding" in each.state for each in inputs.checkpoints):
         tables["embedding"] = _embedding_table(inputs.checkpoints)
         tables["carried"] = _carried_table(inputs.checkpoints, factored)
@@ -180,6 +195,26 @@ def _transport_table(checkpoint: Checkpoint) -> Table:
     return Table(columns=columns, rows=tuple(rows))
 
 
+def _claim_table() -> Table:
+    """What PR #1048 reports, beside two Gaussian matrices of its shapes."""
+    draw = source("procrustes claims")
+    rows: list[tuple[Cell, ...]] = []
+    for what, shape, low, high in _CLAIMS:
+        noise = [align(*(factors(gaussian(*shape, draw)) for _ in range(2))).right for _ in range(_CLAIM_DRAWS)]
+        rows.append((what, f"{shape[0]}x{shape[1]}", low, high, min(noise), max(noise)))
+    rank_shape = (512, 1536)
+    two = [gaussian(*rank_shape, draw) for _ in range(2)]
+    found = low_rank(two[0], two[1], list(_CLAIMED_RANKS))
+    for (rank, (energy, gain)), noise_here in zip(_CLAIMED_RANKS.items(), found, strict=True):
+        for what, said, value in (
+            ("energy of R - I", energy, noise_here.energy),
+            ("reduction", gain, noise_here.reduction),
+        ):
+            rows.append((f"{what} at rank {rank}", "512x1536", said, said, value, value))
+    columns = ("measure", "shape", "claimed_least", "claimed_most", "gaussian_least", "gaussian_most")
+    return Table(columns=columns, rows=tuple(rows))
+
+
 def _centred(table_VD: Tensor) -> Tensor:
     return table_VD - table_VD.mean(0)
 
@@ -193,9 +228,19 @@ def _embedding_table(checkpoints: Sequence[Checkpoint]) -> Table:
         if a.shape != b.shape:
             continue
         shuffled = b[torch.randperm(len(b), generator=draw)]
-        rows.append((f"{one.name} to {two.name}", *_halves(a, b), *_halves(a, shuffled)))
-    columns = ("pair", "fitted_reduction", "held_out_reduction", "fitted_shuffled", "held_out_shuffled")
+        deeper = _halves(_without_first(a), _without_first(b))
+        rows.append((f"{one.name} to {two.name}", *_halves(a, b), *deeper, *_halves(a, shuffled)))
+    columns = (
+        *("pair", "fitted_reduction", "held_out_reduction", "fitted_without_first", "held_out_without_first"),
+        *("fitted_shuffled", "held_out_shuffled"),
+    )
     return Table(columns=columns, rows=tuple(rows))
+
+
+def _without_first(table_VD: Tensor) -> Tensor:
+    """Without its first direction, which alone may be what two tables share."""
+    direction_D = torch.linalg.svd(table_VD, full_matrices=False)[2][0]
+    return table_VD - torch.outer(table_VD @ direction_D, direction_D)
 
 
 def _halves(a_VD: Tensor, b_VD: Tensor) -> tuple[float, float]:
@@ -256,7 +301,7 @@ def _numbers(tables: dict[str, Table]) -> dict[str, float]:
         numbers[f"transport.{name}"] = sum(float(cell) for cell in transport.column(name))
     numbers["transport.right_over_direct"] = numbers["transport.right_bytes"] / numbers["transport.direct_bytes"]
     if "embedding" in tables:
-        for name in ("fitted_reduction", "held_out_reduction", "held_out_shuffled"):
+        for name in ("fitted_reduction", "held_out_reduction", "held_out_without_first", "held_out_shuffled"):
             numbers[f"embedding.{name}"] = mean(float(cell) for cell in tables["embedding"].column(name))
         for part, _, cosine, chance, _ in tables["carried"].rows:
             numbers[f"carried.{part}"] = float(cosine)
@@ -299,7 +344,8 @@ def _paragraph(numbers: dict[str, float]) -> str:
         words.append(
             f"A rotation between the token embeddings of two seeds, fitted on half of the tokens, takes"
             f" {numbers['embedding.fitted_reduction']:.1%} there and {numbers['embedding.held_out_reduction']:.1%} of"
-            f" the other half's distance ({numbers['embedding.held_out_shuffled']:.1%} if tokens are paired at random)."
+            f" the other half's distance ({numbers['embedding.held_out_without_first']:.1%} without each table's first"
+            f" direction, {numbers['embedding.held_out_shuffled']:.1%} if tokens are paired at random)."
         )
     return " ".join(words)
 

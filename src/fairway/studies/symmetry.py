@@ -358,16 +358,16 @@ def _draw(figure: Figure, found: _Found, training: Table) -> None:
             for _, measured in each
         ]
         axes.plot(*zip(*places, strict=True), "o", ms=4, color=colour, label=part)
-        (side, pieces), _ = next(each[0] for (other, _), each in found.items() if other == part)
+    for side, pieces in sorted({each[0][0] for each in found.values()}):
         chance = by_chance(side, pieces, block=1, band=1)["symmetric"]
-        axes.axhspan(
-            chance.mean - 2 * chance.deviation, chance.mean + 2 * chance.deviation, color=MUTED, alpha=0.08, lw=0
-        )
-    axes.axhline(0.5, color=MUTED, lw=1, ls="--")
+        for end in (-2, 2):
+            label = f"noise of {pieces} x {side}x{side}, two deviations" if end > 0 else None
+            line = "--" if pieces == 1 else ":"
+            axes.axhline(chance.mean + end * chance.deviation, color=MUTED, lw=1, ls=line, label=label)
     axes.set_xlabel("layer")
     axes.set_ylabel("symmetric share of the energy")
     axes.set_xticks(sorted({layer for _, layer in found}))
-    axes.legend(ncols=len(parts), loc="best")
+    figure.legend(*axes.get_legend_handles_labels(), ncols=6, loc="outside lower center")
     if training.rows:
         _draw_training(panels[1], training)
 
