@@ -6,8 +6,8 @@ the *same entropy*: what remains is what the codebook is worth. At high rate the
 coding takes away what uneven levels are for (Gish and Pierce 1968), and a codebook has its K values to store besides.
 
 K-means is Lloyd's algorithm on the scalars of a matrix. Begun at evenly spaced quantiles it is far from done after
-hundreds of rounds if there are many levels; it begins where high-rate theory has the best levels of a Gaussian: at the
-quantiles of one that is sqrt(3) times as wide (Panter and Dite 1951).
+hundreds of rounds if there are many levels; so it also begins where high-rate theory has the best levels of a Gaussian,
+at the quantiles of one that is sqrt(3) times as wide (Panter and Dite 1951), and the better end is taken.
 """
 
 from collections.abc import Mapping
@@ -82,11 +82,25 @@ def study(inputs: Inputs) -> Result:
 
 
 def k_means(values_N: Float[Tensor, " N"], size: int, rounds: int) -> tuple[Float[Tensor, " K"], UInt8[Tensor, " N"]]:
-    """Levels, ascending, and the nearest of them for each value; Lloyd's algorithm on sorted values."""
+    """Levels, ascending, and the nearest of them for each value; Lloyd's algorithm from two beginnings."""
     sorted_N = values_N.double().sort().values
+    shares_K = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    wide_K = sorted_N.mean() + 3**0.5 * sorted_N.std() * torch.special.ndtri(shares_K)
+    begun = (wide_K, sorted_N[(shares_K * len(sorted_N)).long()])
+    ended = [_lloyd(sorted_N, levels_K, rounds) for levels_K in begun]
+    levels_K, nearest_N = min(
+        ((levels_K, _nearest(values_N.double(), levels_K)) for levels_K in ended),
+        key=lambda end: float((end[0][end[1]] - values_N).square().sum()),
+    )
+    return levels_K.float(), nearest_N.to(torch.uint8)
+
+
+def _nearest(values_N: Tensor, levels_K: Tensor) -> Tensor:
+    return torch.bucketize(values_N, (levels_K[1:] + levels_K[:-1]) / 2)
+
+
+def _lloyd(sorted_N: Tensor, levels_K: Tensor, rounds: int) -> Tensor:
     sums_N1 = torch.cat([sorted_N.new_zeros(1), sorted_N.cumsum(0)])
-    quantiles_K = torch.special.ndtri((torch.arange(size, dtype=torch.float64) + 0.5) / size)
-    levels_K = sorted_N.mean() + 3**0.5 * sorted_N.std() * quantiles_K
     for _ in range(rounds):
         edges = torch.searchsorted(sorted_N, (levels_K[1:] + levels_K[:-1]) / 2)
         bounds = torch.cat([edges.new_zeros(1), edges, edges.new_tensor([len(sorted_N)])])
@@ -96,8 +110,7 @@ def k_means(values_N: Float[Tensor, " N"], size: int, rounds: int) -> tuple[Floa
         if torch.equal(moved_K, levels_K):
             break
         levels_K = moved_K
-    nearest_N = torch.bucketize(values_N.double(), (levels_K[1:] + levels_K[:-1]) / 2)
-    return levels_K.float(), nearest_N.to(torch.uint8)
+    return levels_K
 
 
 def uniform_of_rate(values_N: Float[Tensor, " N"], bits: float) -> tuple[float, Int16[Tensor, " N"]]:

@@ -87,7 +87,7 @@ def study(inputs: Inputs) -> Result:
 
 
 def by_role(
-    checkpoint: str, source: str, named: Mapping[str, Int8[Tensor, "O I"]], layouts: Sequence[str]
+    checkpoint: str, source: str, named: Mapping[str, Int8[Tensor, "_ _"]], layouts: Sequence[str]
 ) -> list[Packed]:
     """All streams of a checkpoint; with one layout by the quick codecs, with all of them by lrzip too."""
     codecs = tuple(CODECS) if len(layouts) > 1 else _QUICK_CODECS
@@ -157,7 +157,7 @@ def _sizes(
     return found
 
 
-def layout_of(symbols: Sequence[Int8[Tensor, "O I"]], layout: str) -> tuple[bytes, int]:
+def layout_of(symbols: Sequence[Int8[Tensor, "_ _"]], layout: str) -> tuple[bytes, int]:
     """The stream of a layout, and the bytes of what has to be kept besides to undo it."""
     if layout == "rows":
         return b"".join(q_OI.contiguous().numpy().tobytes() for q_OI in symbols), 0

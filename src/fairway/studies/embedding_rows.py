@@ -24,7 +24,7 @@ from fairway.runtime.seeding import generator
 from fairway.spec.quant import QuantileGrid
 from fairway.studies.inputs import Inputs, Needs
 from fairway.studies.result import Cell, Result, Table
-from fairway.studies.weights import CODECS, FLOORED, FREE, gaussian_rows, on_grid
+from fairway.studies.weights import CODECS, FLOORED, FREE, on_grid
 
 BINS = 256
 SHARES = (0.0, 0.1, 0.2, 1.0)
@@ -69,6 +69,12 @@ def row_entropies(w_VD: Float[Tensor, "V D"]) -> Float[Tensor, " V"]:
     counts_VB.scatter_add_(1, places_VD, torch.ones_like(w_VD, dtype=torch.float64))
     shares_VB = counts_VB / w_VD.shape[1]
     return (torch.special.entr(shares_VB).sum(1) / np.log(2)).float()
+
+
+def same_norms(w_VD: Float[Tensor, "V D"], draws: torch.Generator) -> Float[Tensor, "V D"]:
+    """Gaussian rows that have exactly the norms of these."""
+    noise_VD = torch.randn(w_VD.shape, generator=draws)
+    return noise_VD * (w_VD.norm(dim=1, keepdim=True) / noise_VD.norm(dim=1, keepdim=True))
 
 
 def compared(checkpoint: str, w_VD: Float[Tensor, "V D"], draws: int) -> list[Choice]:
@@ -120,7 +126,7 @@ def _told(tables: Mapping[str, Tensor], choices: list[Choice]) -> Result:
     null: list[float] = []
     for checkpoint, w_VD in tables.items():
         per_row[checkpoint] = row_entropies(w_VD), w_VD.square().mean(1).sqrt()
-        twin_VD = gaussian_rows(w_VD, generator(0, f"embedding_rows {checkpoint}"))
+        twin_VD = same_norms(w_VD, generator(0, f"embedding_rows {checkpoint}"))
         for found, table_VD in ((correlations, w_VD), (null, twin_VD)):
             norm_V = table_VD.square().sum(1)
             found.append(float(spearmanr(row_entropies(table_VD).numpy(), norm_V.numpy()).statistic))
