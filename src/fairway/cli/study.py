@@ -53,7 +53,7 @@ def command(
     inputs = _inputs(checkpoints, recipe, data, quick)
     told, failures = [], 0
     for each in NAMES if name == "all" else (name,):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         try:
             result = find_study(each)(inputs)
         except Needs as error:
@@ -63,8 +63,9 @@ def command(
             told.append((each, f"left out: {error}"))
             failures += 1
             continue
-        seconds = time.perf_counter() - began
-        write_result(result, output, seconds=seconds, checkpoints=[each.name for each in inputs.checkpoints])
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - worked
+        names = [each.name for each in inputs.checkpoints]
+        write_result(result, output, seconds=seconds, cpu_seconds=cpu_seconds, checkpoints=names)
         echo(f"study {each}: {seconds:.1f} s: {result.paragraph}")
         told.append((each, result.paragraph))
     if name == "all":

@@ -100,12 +100,22 @@ def page(folder: Path, claims: Sequence[Claim]) -> str:
 
 
 def _contents(all_facts: Sequence[Mapping[str, Any]]) -> str:
-    rows = tuple((f"[{facts['study']}](#{facts['study']})", facts["title"], facts["seconds"]) for facts in all_facts)
-    total = sum(facts["seconds"] for facts in all_facts)
-    told = as_markdown(Table(columns=("study", "what it shows", "seconds"), rows=rows))
+    rows = []
+    for facts in all_facts:
+        times = (_seconds(facts["seconds"]), _seconds(facts["cpu_seconds"]))
+        rows.append((f"[{facts['study']}](#{facts['study']})", facts["title"], *times))
+    told = as_markdown(Table(columns=("study", "what it shows", "seconds", "of one core"), rows=tuple(rows)))
+    clock, cores = (_seconds(sum(facts[key] or 0.0 for facts in all_facts)) for key in ("seconds", "cpu_seconds"))
     left_out = [name for name in NAMES if name not in {facts["study"] for facts in all_facts}]
     absent = f" Not among them: {', '.join(left_out)}." if left_out else ""
-    return f"{told}\n{total:.0f} seconds together, one after the other.{absent}\n"
+    return (
+        f"{told}\nAll of them one after the other: {clock} seconds on a machine that did other things as well, {cores}"
+        f" seconds of one core.{absent}\n"
+    )
+
+
+def _seconds(seconds: float | None) -> Cell:
+    return "" if seconds is None else round(seconds)
 
 
 def _section(facts: Mapping[str, Any], folder: Path) -> str:
