@@ -68,7 +68,8 @@ def test_what_the_page_is_made_of_lies_beside_it_in_few_bytes_and_makes_it_again
     written = write_page(folder, tmp_path / "docs" / "studies.md")
     assert [path.name for path in written] == ["studies.md", *(f"{NAMES[-1]}.{end}" for end in ("json", "csv", "png"))]
     assert written[3].stat().st_size < (folder / written[3].name).stat().st_size
-    assert Image.open(written[3]).size == Image.open(folder / written[3].name).size
+    with Image.open(written[3]) as reduced, Image.open(folder / written[3].name) as figure:
+        assert reduced.size == figure.size
     before = [path.read_bytes() for path in written]
     assert write_page(tmp_path / "docs" / "studies", tmp_path / "docs" / "studies.md") == written[:1]
     write_page(folder, tmp_path / "docs" / "studies.md")

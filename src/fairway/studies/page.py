@@ -23,7 +23,7 @@ from fairway.studies.write import FORMAT, as_markdown
 
 MOST_ROWS = 10
 """Rows of a main table that the page shows."""
-_COLOURS = 48
+_COLOURS = 32
 _OPENING = """# Studies of trained weights
 
 What trained weights show, each number beside that of a null model. `fairway study all CHECKPOINT... -o FOLDER --data
@@ -102,10 +102,10 @@ def page(folder: Path, claims: Sequence[Claim]) -> str:
 def _contents(all_facts: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for facts in all_facts:
-        times = (_seconds(facts["seconds"]), _seconds(facts["cpu_seconds"]))
+        times = (_seconds(facts["seconds"]), _seconds(facts.get("cpu_seconds")))
         rows.append((f"[{facts['study']}](#{facts['study']})", facts["title"], *times))
     told = as_markdown(Table(columns=("study", "what it shows", "seconds", "of one core"), rows=tuple(rows)))
-    clock, cores = (_seconds(sum(facts[key] or 0.0 for facts in all_facts)) for key in ("seconds", "cpu_seconds"))
+    clock, cores = (_seconds(sum(facts.get(key) or 0.0 for facts in all_facts)) for key in ("seconds", "cpu_seconds"))
     left_out = [name for name in NAMES if name not in {facts["study"] for facts in all_facts}]
     absent = f" Not among them: {', '.join(left_out)}." if left_out else ""
     return (
