@@ -254,6 +254,8 @@ def _draw(figure: Figure, pairs: list[Pair], floored: Mapping[str, Point]) -> No
     for checkpoint in floored:
         for weights, line in (("trained", "o-"), ("gaussian", "--")):
             these = [pair for pair in pairs if pair.checkpoint == checkpoint and pair.weights == weights]
+            if not these:
+                continue
             ratios = [p.codebook.squared / p.uniform.squared for p in these]
             colour = {"color": MUTED} if weights == "gaussian" else {}
             right.plot([p.size for p in these], ratios, line, label=f"{checkpoint}, {weights}", **colour)

@@ -290,6 +290,7 @@ def _told(found: list[Packed], halves: list[tuple[str, str, int, int, int, int]]
         title="Bytes by codec and layout against the entropy of the symbols",
         tables=tables,
         draw=lambda figure: _draw(figure, [p for p in found if p.checkpoint == first], sums, first),
+        inches=(8.0, 5.5),
         paragraph=" ".join(pieces),
         null="The same symbols of each role in random order under the same codec; the order-0 entropy of their counts.",
         numbers=numbers,
@@ -299,17 +300,18 @@ def _told(found: list[Packed], halves: list[tuple[str, str, int, int, int, int]]
 def _draw(figure: Figure, found: list[Packed], sums: list[Packed], first: str) -> None:
     sources = list(dict.fromkeys(p.source for p in found))
     over: Callable[[Packed], float] = lambda p: 100 * (p.size / p.entropy - 1)  # noqa: E731
+    of_first = [p for p in sums if p.checkpoint == first]
+    ways = list(dict.fromkeys((p.layout, p.codec) for p in of_first))
+    place = {way: i for i, way in enumerate(ways)}
     for axes, source in zip(np.atleast_1d(figure.subplots(1, len(sources), sharey=True)), sources, strict=True):
-        of_all = [p for p in sums if p.source == source and p.checkpoint == first]
-        ways = list(dict.fromkeys((p.codec, p.layout) for p in of_all))
-        place = {way: i for i, way in enumerate(ways)}
+        of_all = [p for p in of_first if p.source == source]
         for p in found:
-            if p.source == source and (p.codec, p.layout) in place and p.role != WHOLE:
-                axes.scatter(over(p), place[p.codec, p.layout], s=12, color=ROLE_COLOURS[p.role])
-        axes.barh(list(place.values()), [over(p) for p in of_all], color="#2f6fb0", alpha=0.35)
-        shuffled = [100 * (p.shuffled / p.entropy - 1) for p in of_all]
-        axes.scatter(shuffled, list(place.values()), marker="|", s=80, color=MUTED)
-        axes.set_yticks(list(place.values()), [f"{codec}, {layout}" for codec, layout in ways], fontsize=7)
+            if p.source == source and (p.layout, p.codec) in place and p.role != WHOLE:
+                axes.scatter(over(p), place[p.layout, p.codec], s=12, color=ROLE_COLOURS[p.role])
+        heights = [place[p.layout, p.codec] for p in of_all]
+        axes.barh(heights, [over(p) for p in of_all], color="#2f6fb0", alpha=0.35)
+        axes.scatter([100 * (p.shuffled / p.entropy - 1) for p in of_all], heights, marker="|", s=80, color=MUTED)
         axes.axvline(0.0, color=MUTED, linewidth=0.8)
         axes.set(title=f"symbols: {source}", xlabel="bytes over order-0 entropy (%)")
+    figure.axes[0].set_yticks(list(place.values()), [f"{codec}, {layout}" for layout, codec in ways], fontsize=7)
     figure.axes[0].invert_yaxis()

@@ -208,13 +208,13 @@ def _draw(figure: Figure, per_row: Mapping[str, tuple[Tensor, Tensor]], choices:
     left.set(xlabel="root mean square of the row", ylabel="entropy of its histogram (bits)")
     left.legend(fontsize=7, markerscale=2)
     first = choices[0].checkpoint
-    those = [c for c in choices if c.checkpoint == first and c.grid == "no floor"]
-    ends = [c for c in those if c.share in (0.0, 1.0)]
+    those = [c for c in choices if c.checkpoint == first and c.grid == "no floor" and c.share < 1.0]
+    none = [c for c in those if c.share == 0.0]
     for by, marker in (("entropy", "o"), ("norm", "s"), ("error", "^"), ("random", "x")):
-        line = sorted([*(c for c in those if c.by == by and c not in ends), *ends], key=lambda c: c.packed)
+        line = [*none, *(c for c in those if c.by == by and c not in none)]
         colour = {"color": MUTED} if by == "random" else {}
         right.plot(
             [c.packed / 1000 for c in line], [c.squared for c in line], marker=marker, label=f"by {by}", **colour
         )
-    right.set(yscale="log", xlabel="compressed bytes (thousands)", ylabel="relative squared error")
+    right.set(xlabel="compressed bytes (thousands)", ylabel="relative squared error")
     right.legend(fontsize=7)

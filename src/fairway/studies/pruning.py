@@ -32,7 +32,7 @@ from fairway.studies.weights import CODECS, FLOORED, FREE, gaussian_rows, laid, 
 FRACTIONS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3)
 GRIDS: Mapping[str, QuantileGrid] = {"floor 1/31": FLOORED, "no floor": FREE}
 SCORED = (0.0, 0.03, 0.1, 0.3)
-SCORED_TOKENS, _QUICK_TOKENS = 12_000, 2_000
+SCORED_TOKENS, _QUICK_TOKENS = 8_000, 2_000
 """At least so many tokens of validation; whole documents."""
 QUICK_CODECS = ("zlib", "zstd", "range")
 """For all checkpoints but the first, which has every codec and the null models."""
@@ -125,8 +125,8 @@ def zeros_of_gaussian(std: float, step: float) -> float:
     return math.erf(step / 2 / std / math.sqrt(2))
 
 
-def _scores(inputs: Inputs) -> list[tuple[str, float, float, float]]:
-    """Grid, fraction, and bits per byte without the smallest and without as many at random; none without data."""
+def _scores(inputs: Inputs) -> list[tuple[float, float, float]]:
+    """Fraction, and bits per byte with the floor, without the smallest and as many at random; none without data."""
     recipe = inputs.recipe
     if recipe is None or inputs.val is None or inputs.tokenizer is None:
         return []
@@ -134,19 +134,18 @@ def _scores(inputs: Inputs) -> list[tuple[str, float, float, float]]:
     checkpoint = inputs.checkpoints[0]
     named = matrices(checkpoint)
     found = []
-    for called, grid in GRIDS.items():
-        for fraction in SCORED[::3] if inputs.quick else SCORED:
-            bpb = []
-            for which in ("smallest", "random") if fraction else ("smallest",):
-                inputs.progress(f"pruning: {checkpoint.name}, {called}, {fraction:.0%} {which}, score")
-                state = dict(checkpoint.state)
-                for name, w_OI in named.items():
-                    dice = generator(0, f"pruning {which} {checkpoint.name} {name}")
-                    order_OI = torch.rand(w_OI.shape, generator=dice) if which == "random" else w_OI.abs()
-                    q_OI, step_O = on_grid(pruned(w_OI, fraction, order_OI), grid)
-                    state[name] = q_OI.float() * step_O[:, None]
-                bpb.append(flat_bpb(recipe, state, text))
-            found.append((called, fraction, bpb[0], bpb[-1]))
+    for fraction in SCORED[::3] if inputs.quick else SCORED:
+        bpb = []
+        for which in ("smallest", "random") if fraction else ("smallest",):
+            inputs.progress(f"pruning: {checkpoint.name}, {fraction:.0%} {which}, score")
+            state = dict(checkpoint.state)
+            for name, w_OI in named.items():
+                dice = generator(0, f"pruning {which} {checkpoint.name} {name}")
+                order_OI = torch.rand(w_OI.shape, generator=dice) if which == "random" else w_OI.abs()
+                q_OI, step_O = on_grid(pruned(w_OI, fraction, order_OI), FLOORED)
+                state[name] = q_OI.float() * step_O[:, None]
+            bpb.append(flat_bpb(recipe, state, text))
+        found.append((fraction, bpb[0], bpb[-1]))
     return found
 
 
@@ -167,7 +166,7 @@ def _at(cells: list[Cell], which: str, grid: str, fraction: float) -> list[Cell]
     return [c for c in cells if c.which == which and c.grid == grid and abs(c.fraction - fraction) < 1e-9]
 
 
-def _told(cells: list[Cell], scores: list[tuple[str, float, float, float]]) -> Result:
+def _told(cells: list[Cell], scores: list[tuple[float, float, float]]) -> Result:
     checkpoints = list(dict.fromkeys(c.checkpoint for c in cells))
     codecs = list(dict.fromkeys(codec for c in cells for codec in c.sizes))
     curves = [(c, g, k, _column(cells, c, "smallest", g, k)) for c in checkpoints for g in GRIDS for k in codecs]
@@ -205,13 +204,13 @@ def _told(cells: list[Cell], scores: list[tuple[str, float, float, float]]) -> R
         f"{f' ({rising})' if rising else ''}; the largest rise between neighbours is {numbers['largest_rise']:+.2%}."
     )
     if scores:
-        for grid, fraction, smallest, at_random in scores:
-            key = f"{'floor' if grid == 'floor 1/31' else 'free'}_{fraction * 100:.0f}"
+        for fraction, smallest, at_random in scores:
+            key = f"floor_{fraction * 100:.0f}"
             numbers[f"bpb_{key}"], numbers[f"bpb_{key}_random"] = smallest, at_random
         told = [
             f"{fraction:.0%} {smallest:.4f} (random {at_random:.4f})"
-            for grid, fraction, smallest, at_random in scores
-            if grid == "floor 1/31" and fraction
+            for fraction, smallest, at_random in scores
+            if fraction
         ]
         paragraph += (
             f" Score of {checkpoints[0]} in bits per byte, floor 1/31, unpruned {numbers['bpb_floor_0']:.4f}:"
@@ -238,7 +237,7 @@ def _relative(now: list[Cell], before: list[Cell]) -> float:
     return sum(c.sizes["zstd"] for c in now) / sum(c.sizes["zstd"] for c in before) - 1.0
 
 
-def _tables(cells: list[Cell], codecs: list[str], scores: list[tuple[str, float, float, float]]) -> dict[str, Table]:
+def _tables(cells: list[Cell], codecs: list[str], scores: list[tuple[float, float, float]]) -> dict[str, Table]:
     rows = [
         (c.checkpoint, c.which, c.grid, c.fraction, c.changed, c.zeros, *(c.sizes.get(k, float("nan")) for k in codecs))
         for c in cells
@@ -253,7 +252,7 @@ def _tables(cells: list[Cell], codecs: list[str], scores: list[tuple[str, float,
         )
     }
     if scores:
-        columns = ("grid", "fraction", "smallest_bits_per_byte", "null_random_bits_per_byte")
+        columns = ("fraction", "smallest_bits_per_byte", "null_random_bits_per_byte")
         tables["score"] = Table(columns=columns, rows=tuple(scores))
     return tables
 
