@@ -1,8 +1,9 @@
 """What one matrix and a rotation for each of its siblings cost in bytes, beside the matrices themselves.
 
-Both are rounded to six bits, a step a row, and coded by whichever is smaller, the range coder or zstd at level 22: the
-prototype-and-rotation scheme of PR #1048, with fairway's grid in the place of its fixed step. Since a rotation leaves
-an error that no rounding has, the matrices are stored once more, by a grid so coarse that it errs as much.
+Both are rounded to six bits, a step a row, and coded by whichever is smaller, the range coder or (on streams of up to
+a megabyte, where it may win) zstd at level 22: the prototype-and-rotation scheme of PR #1048, with fairway's grid in
+the place of its fixed step. Since a rotation leaves an error that no rounding has, the matrices are stored once more,
+by a grid so coarse that it errs as much.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import zstandard
 from jaxtyping import Float
 from torch import Tensor
 
-from fairway.quant.codecs import range_encoded
+from fairway.quant.codecs import LONG_STREAM_BYTES, range_encoded
 from fairway.quant.grid import decode, encode, row_steps
 from fairway.spec.quant import Grid
 from fairway.studies.alignment import rotation
@@ -69,7 +70,9 @@ def _nearest(w_OI: Float[Tensor, "O I"], clip_sigmas: float) -> tuple[Tensor, Te
 def _rounded(matrices: Sequence[Tensor], clip_sigmas: float) -> tuple[list[Tensor], int]:
     pairs = [_nearest(w, clip_sigmas) for w in matrices]
     raw = b"".join(symbols.T.contiguous().numpy().tobytes() for _, symbols in pairs)
-    coded = min(len(range_encoded(raw, 1)), len(zstandard.ZstdCompressor(level=22).compress(raw)))
+    coded = len(range_encoded(raw, 1))
+    if len(raw) <= LONG_STREAM_BYTES:
+        coded = min(coded, len(zstandard.ZstdCompressor(level=22).compress(raw)))
     return [restored for restored, _ in pairs], coded + _STEP_BYTES * sum(len(w) for w in matrices)
 
 
