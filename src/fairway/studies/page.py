@@ -36,7 +36,8 @@ _COMPARISON = """## The pull requests' numbers
 Each claim of the five pull requests that the studies answer is told in our words. *Explained by the null*: the null
 model alone gives the claimed number, or what was measured here is no larger than what it gives. *Reproduced*: what was
 measured here lies in the range that stands with the claim in `src/fairway/studies/claims.toml`. *Not testable here*:
-nothing that these checkpoints can show.
+nothing that these checkpoints can show. Some ranges were written when the numbers here were known: they say what counts
+as the same finding, and are no predictions.
 """
 
 
