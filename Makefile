@@ -21,7 +21,7 @@ GUARD := $(shell command -v flock >/dev/null && echo 'flock -n -E 75 .snakemake/
 RUN := $(BIN)/snakemake --profile workflow/profiles/local $(if $(GUARD),--nolock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup record report test recipes-smoke lint lock container clean
+.PHONY: help setup record report test studies recipes-smoke lint lock container clean
 
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ test: $(STAMP)  ## run the whole test suite: once with checked shapes, then the 
 	@$(BIN)/pytest $(APART) & apart=$$!; \
 	$(BIN)/pytest $(APART:%=--ignore=%) && $(BIN)/pytest tests/compiled -q --import-mode=importlib -o addopts=""; \
 	rest=$$?; wait $$apart && exit $$rest
+
+studies: record  ## study the recipe's checkpoints and write docs/studies.md
+	$(RUN) -- results/$(RECIPE)/studies
+	$(BIN)/fairway study page results/$(RECIPE)/studies -o docs/studies.md
 
 recipes-smoke: $(STAMP)  ## every recipe at reduced width, from training to verdict; `fairway recipe list` then says so
 	$(BIN)/fairway recipe smoke -o results/smoke --json benchmarks/results/recipes_smoke.json

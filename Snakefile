@@ -26,6 +26,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/probe.smk"
 include: "workflow/rules/verify.smk"
 include: "workflow/rules/record.smk"
+include: "workflow/rules/studies.smk"
 
 
 rule all:

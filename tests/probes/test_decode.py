@@ -351,7 +351,7 @@ SCORES = {repr(score): score for score in (load_recipe(name).recipe.score for na
 @pytest.mark.parametrize("score", [each for each in SCORES.values() if not isinstance(each.method, AheadPasses)])
 def test_every_recipe_has_an_excerpt_in_which_its_method_learns(score: ScoreSpec, model: Gpt) -> None:
     def plan(score: ScoreSpec, lengths: Sequence[int]) -> Any:
-        return build_evaluator(model, score, score.method, seed=1, looped=True, ranks=ALONE).plan(lengths)
+        return build_evaluator(model, score, score.method, seed=1, looped=True, ranks=ALONE, raw=model).plan(lengths)
 
     lengths = [60 + 37 * i % 120 for i in range(40)]
     found = excerpt(documents(lengths), lengths, score, plan, documents=32, forward_tokens=proof.FORWARD_TOKENS)

@@ -12,7 +12,7 @@ BIN = Path(sys.executable).parent
 PARTS = ("Snakefile", "workflow", "schemas", "containers", "requirements")
 
 STAND_IN = """#!/usr/bin/env bash
-# Writes what each verb of fairway writes, at once, and notes the call.
+# Writes what each verb of fairway writes, at once, and notes the call; what is watched runs.
 set -eu
 if [ "$1" = watch ]; then
   while [ "$1" != -- ]; do

@@ -12,7 +12,7 @@ from fairway.recipes.load import load_recipe
 ROOT = Path(__file__).resolve().parents[2]
 
 STAGES = ["train", "calibrate", "rotate_gptq", "compress", "evaluate", "evaluate_float", "verify"]
-RULES = ["resolve_recipe", "describe_data", "fetch_data", "bundle", *STAGES, "probe", "record", "figures"]
+RULES = ["resolve_recipe", "describe_data", "fetch_data", "bundle", *STAGES, "probe", "record", "figures", "studies"]
 PROBED = ("pocket",)
 """Recipes that the configuration has probed."""
 TOGETHER = ("train", "calibrate", "rotate_gptq", "evaluate", "evaluate_float")
@@ -66,7 +66,8 @@ def test_every_rule_is_one_command_with_log_benchmark_and_threads():
         shell = text.split("    shell:")[1]
         assert "> {log}" in shell and not set(";|`") & set(shell) and "&&" not in shell, name
         verb = re.split("_", name)[0]
-        due = f"fairway { {'resolve': 'recipe resolve', 'describe': 'recipe resolve'}.get(verb, verb) } "
+        verbs = {"resolve": "recipe resolve", "describe": "recipe resolve", "studies": "study all"}
+        due = f"fairway {verbs.get(verb, verb)} "
         if name in BUNDLED:
             due = f"{'{params.processes}' if name in TOGETHER else 'python'} {{input.code}} --stage {BUNDLED[name]} "
         watched = "{output.outside}" in shell
@@ -172,6 +173,31 @@ def test_every_figure_of_the_report_has_a_caption_that_says_something():
     assert len(figures) == 5
     assert figures == captions
     assert all(len((ROOT / "workflow" / "report" / f"{name}.rst").read_text().split()) > 5 for name in captions)
+
+
+def test_studies_read_every_seed_of_a_recipe_and_are_made_only_where_they_are_asked_for(snakemake):
+    plain = snakemake("-n")
+    assert plain.returncode == 0 and "studies" not in job_counts(plain.stdout)
+    result = snakemake("-n", "--printshellcmds", "results/tiny/studies")
+    assert result.returncode == 0, result.stdout
+    assert job_counts(result.stdout)["studies"] == 1
+    job = result.stdout.split("rule studies:")[1]
+    seeds = load_recipe("tiny").recipe.seeds
+    for name in (
+        "model.safetensors",
+        "hessians.safetensors",
+        "artifact.bin",
+        "float.json",
+        "score.json",
+        "ledger.jsonl",
+    ):
+        assert all(f"results/tiny/seed{seed}/{name}" in job for seed in seeds), name
+    words = re.search(r"Shell command: (fairway study .*)", job)[1].split()
+    checkpoints = [f"results/tiny/seed{seed}/model.safetensors" for seed in seeds]
+    assert words[1:6] == ["study", "all", *checkpoints]
+    assert words[words.index("--recipe") + 1] == "results/tiny/recipe.json"
+    assert words[words.index("--data") + 1].startswith("data/embedded_v384-")
+    assert words[words.index("-o") + 1] == "results/tiny/studies"
 
 
 def test_a_second_run_does_nothing_and_says_so(snakemake, stand_in, workplace):

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="A study, or all; `list` tells what there is.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A study, or all; `list` tells what there is, `page` makes one page of a folder.", metavar="NAME"
+        ),
+    ],
     checkpoints: Annotated[
         list[Path] | None,
         typer.Argument(help="Weights: .safetensors, or .pt of an official script.", metavar="CHECKPOINT..."),
@@ -36,6 +41,9 @@ def command(
         for each in NAMES:
             typer.echo(f"{each}: {help_line(each)}")
         return
+    if name == "page":
+        _write_page(checkpoints or [], output)
+        return
     if name != "all":
         find_study(name)
     if not checkpoints:
@@ -45,7 +53,7 @@ def command(
     inputs = _inputs(checkpoints, recipe, data, quick)
     told, failures = [], 0
     for each in NAMES if name == "all" else (name,):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         try:
             result = find_study(each)(inputs)
         except Needs as error:
@@ -55,13 +63,23 @@ def command(
             told.append((each, f"left out: {error}"))
             failures += 1
             continue
-        seconds = time.perf_counter() - began
-        write_result(result, output, seconds=seconds, checkpoints=[each.name for each in inputs.checkpoints])
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - worked
+        names = [each.name for each in inputs.checkpoints]
+        write_result(result, output, seconds=seconds, cpu_seconds=cpu_seconds, checkpoints=names)
         echo(f"study {each}: {seconds:.1f} s: {result.paragraph}")
         told.append((each, result.paragraph))
     if name == "all":
         path = write_index(output, told)
         echo(f"study all: {len(told) - failures} of {len(told)} studies: {path}")
+
+
+def _write_page(folders: list[Path], output: Path | None) -> None:
+    from fairway.studies.page import write_page
+
+    if len(folders) != 1 or not folders[0].is_dir() or output is None or output.suffix != ".md":
+        raise FairwayError("study page: name one folder that `study all` wrote, and the page: -o docs/studies.md")
+    for path in write_page(folders[0], output):
+        echo(f"study page: {path}")
 
 
 def _inputs(paths: list[Path], recipe: Path | None, data: Path | None, quick: bool) -> "Inputs":

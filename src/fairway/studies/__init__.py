@@ -20,4 +20,11 @@
 - ``codebook``: k-means against uniform steps of the same rate.
 - ``codec_gain``: bytes by role, codec and layout against entropy.
 - ``write``: a study's result as files that are the same for the same numbers.
+- ``resampling``: lines through documents, drawn again or with labels swapped.
+- ``roundings``: one checkpoint rounded in several ways, and what each document then costs.
+- ``doc_length``: score by document length for float, rounded and rotated weights (#1695).
+- ``acceptance``: how often a rule for claims says yes.
+- ``seed_noise``: spread over seeds, seeds that a claim needs, false accepts.
+- ``claims``: what the pull requests claim, and what the numbers make of it (``claims.toml``).
+- ``page``: one page of all studies, beside those claims.
 """

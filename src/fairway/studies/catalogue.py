@@ -21,6 +21,8 @@ NAMES: tuple[str, ...] = (
     "pruning",
     "codebook",
     "codec_gain",
+    "doc_length",
+    "seed_noise",
 )
 """Each is a module of this package with a function ``study``; in the order in which they are told."""
 

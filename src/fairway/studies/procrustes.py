@@ -305,6 +305,7 @@ def _numbers(tables: dict[str, Table]) -> dict[str, float]:
     transport = tables["transport"]
     for name in ("direct_bytes", "right_bytes", "left_bytes", "direct_as_lossy_bytes"):
         numbers[f"transport.{name}"] = sum(float(cell) for cell in transport.column(name))
+    numbers["transport.right_over_direct"] = numbers["transport.right_bytes"] / numbers["transport.direct_bytes"]
     if "embedding" in tables:
         for name in ("fitted_reduction", "held_out_reduction", "held_out_without_first", "held_out_shuffled"):
             numbers[f"embedding.{name}"] = mean(float(cell) for cell in tables["embedding"].column(name))

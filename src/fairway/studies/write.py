@@ -23,10 +23,12 @@ _DIGITS = 6
 _SHOWN_DIGITS = 4
 
 
-def write_result(result: Result, folder: Path, *, seconds: float, checkpoints: Sequence[str]) -> list[Path]:
+def write_result(
+    result: Result, folder: Path, *, seconds: float, checkpoints: Sequence[str], cpu_seconds: float | None = None
+) -> list[Path]:
     """Write STUDY.csv and STUDY_TABLE.csv, STUDY.md, STUDY.png, STUDY.svg and STUDY.json; returns what was written.
 
-    Only ``seconds`` in the JSON differs between two runs on the same weights.
+    Only ``seconds`` and ``cpu_seconds``, of this process alone, differ in the JSON of two runs on the same weights.
     """
     written = []
     for i, (key, table) in enumerate(result.tables.items()):
@@ -46,6 +48,7 @@ def write_result(result: Result, folder: Path, *, seconds: float, checkpoints: S
         "paragraph": result.paragraph,
         "null": result.null,
         "seconds": round(seconds, 3),
+        "cpu_seconds": None if cpu_seconds is None else round(cpu_seconds, 3),
     }
     write_text_atomic(facts, json.dumps(whole, indent=2, allow_nan=False) + "\n")
     return [*written, page, png, svg, facts]
