@@ -282,7 +282,8 @@ def _numbers(tables: dict[str, Table]) -> dict[str, float]:
             numbers[f"{part}.{name}"] = _typical(values) if name.startswith("condition") else mean(values)
             if name == "condition":
                 numbers[f"{part}.condition_least"], numbers[f"{part}.condition_most"] = min(values), max(values)
-    for measure, _, _, _, least, most in tables["claims"].rows:
+    # Tables of claims are left out of a quick study.
+    for measure, _, _, _, least, most in tables["claims"].rows if "claims" in tables else ():
         numbers[f"claims.{measure}.gaussian_least"] = float(least)
         numbers[f"claims.{measure}.gaussian_most"] = float(most)
     if "products" in tables:
