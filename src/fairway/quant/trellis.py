@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int8, Int64
+from jaxtyping import Float, Float16, Int8, Int64
 from torch import Tensor
 
 from fairway.quant.grid import encode, largest_symbol
@@ -138,7 +138,7 @@ def _trellis_segments(rows: Sequence[int], segment: int) -> Int64[Tensor, "R G"]
 
 def nearest_symbols(
     w_OI: Float[Tensor, "O I"],
-    step_O: Float[Tensor, " O"],
+    step_O: Float16[Tensor, " O"],
     grid: Grid | QuantileGrid | TrellisGrid,
     rounding: Nearest | Gptq,
 ) -> Int8[Tensor, "O I"]:
@@ -150,11 +150,11 @@ def nearest_symbols(
     if isinstance(grid, TrellisGrid):
         if not isinstance(rounding, Gptq):
             return column_paths(w_OI, step_O, grid)
-        return encode(w_OI, 2 * step_O.float(), grid.bits - 1) * 2
+        return encode(w_OI, 2 * step_O, grid.bits - 1) * 2
     return encode(w_OI, step_O, grid.bits)
 
 
-def column_paths(w_OI: Float[Tensor, "O I"], step_O: Float[Tensor, " O"], grid: TrellisGrid) -> Int8[Tensor, "O I"]:
+def column_paths(w_OI: Float[Tensor, "O I"], step_O: Float16[Tensor, " O"], grid: TrellisGrid) -> Int8[Tensor, "O I"]:
     """Symbols of the best path of each column, every column by itself: what GPTQ finds where H is diagonal."""
     outputs = len(w_OI)
     held = max(1, _TRELLIS_HELD // (grid.states * outputs))
