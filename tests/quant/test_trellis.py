@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fairway.quant.gptq import gptq, gptq_batch, relative_error
 from fairway.quant.grid import decode, encode, row_steps
 from fairway.quant.rounding import round_matrix
-from fairway.quant.trellis import best_path, column_paths, column_rounder, nearest_symbols, trellis_next
+from fairway.quant.trellis import best_path, trellis_next
+from fairway.quant.trellis_columns import column_paths, column_rounder, nearest_symbols
 from fairway.spec.quant import TRELLIS_STATES, Gptq, Grid, Nearest, QuantSpec, TrellisGrid
 
 SCALAR = Grid(bits=5, clip_sigmas=6.0)

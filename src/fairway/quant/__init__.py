@@ -7,7 +7,9 @@
 - ``sensitivity``: bits by how much the loss feels each matrix.
 - ``rotation``: seeded Hadamard rotations of those inputs; bake, fold back, or apply online.
 - ``gptq``: weight, Hessian and steps to integers (pure).
-- ``trellis``: a column's symbols as one path of least error.
+- ``trellis``: symbols as one path of least error.
+- ``trellis_compiled``: such paths by a C compiler's code.
+- ``trellis_columns``: columns of matrices along such paths.
 - ``rounding``: a matrix to its grid, with its error.
 - ``batches``: many matrices to their grids, over threads, GPUs and ranks.
 - ``lqer``: low-rank corrections of the matrices that rounding hurt most.

@@ -24,7 +24,7 @@ from fairway.quant.grid import decode
 from fairway.quant.plan import Treatment, input_part
 from fairway.quant.rotation import bake, bake_hessian
 from fairway.quant.rounding import Both, Rounded, sound_steps
-from fairway.quant.trellis import nearest_symbols
+from fairway.quant.trellis_columns import nearest_symbols
 from fairway.runtime.ranks import Ranks
 from fairway.spec.quant import Gptq, Grid, Nearest, QuantileGrid, QuantSpec, TrellisGrid
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fairway.errors import GateError
 from fairway.quant.grid import encode, largest_symbol
-from fairway.quant.trellis import column_rounder
+from fairway.quant.trellis_columns import column_rounder
 from fairway.spec.quant import Gptq, Grid, QuantileGrid, TrellisGrid
 
 

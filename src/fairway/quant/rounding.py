@@ -10,7 +10,7 @@ from fairway.errors import GateError
 from fairway.quant.gptq import gptq, relative_error
 from fairway.quant.grid import decode, row_steps
 from fairway.quant.plan import Treatment
-from fairway.quant.trellis import nearest_symbols
+from fairway.quant.trellis_columns import nearest_symbols
 from fairway.spec.quant import Gptq, Grid, QuantileGrid, QuantSpec, TrellisGrid
 
 _ROUNDING_NO_ERROR = 1e-12
