@@ -32,7 +32,7 @@ from fairway.quant.packing import StoredTensor, value_bytes
 from fairway.spec.quant import QuantSpec
 from fairway.spec.roles import Role
 
-CLASS_COUNTS = (2, 4, 8)
+_CLASSES_COUNTS = (2, 4, 8)
 _CLASSES_ROW_COUNTS, _CLASSES_COLUMN_COUNTS = (2, 4), (2, 4, 8, 16)
 _CLASSES_BOTH = 2
 _CLASSES_ROUNDS = 4
@@ -68,12 +68,18 @@ def classed(raw: bytes, shapes: Sequence[tuple[int, int]], *, both: bool = False
     best: tuple[float, int, Tensor] | None = None
     for axis in (0, 1):
         counts_LS = line_counts(symbols_N, shapes, axis)
-        for count in CLASS_COUNTS:
-            class_L, bits = line_classes(counts_LS, count)
+        for count in _CLASSES_COUNTS:
+            class_L, bits = line_classes(counts_LS, count, _CLASSES_TABLE_BITS)
             if best is None or bits < best[0]:
                 best = bits, axis, class_L
     assert best is not None
-    if both and (pair := pair_classes(symbols_N, shapes))[0] < best[0]:
+    if (
+        both
+        and (pair := pair_classes(symbols_N, shapes, _CLASSES_ROW_COUNTS, _CLASSES_COLUMN_COUNTS, _CLASSES_TABLE_BITS))[
+            0
+        ]
+        < best[0]
+    ):
         return _classes_written_both(symbols_N, shapes, *pair[1:])
     _, axis, class_L = best
     class_N = spread_lines(class_L, shapes, axis)
@@ -132,18 +138,22 @@ def _classes_joined(quant: QuantSpec, parts: Sequence[bytes], class_N: Tensor) -
 
 
 def pair_classes(
-    symbols_N: UInt8[Tensor, " N"], shapes: Sequence[tuple[int, int]]
+    symbols_N: UInt8[Tensor, " N"],
+    shapes: Sequence[tuple[int, int]],
+    row_counts: Sequence[int],
+    column_counts: Sequence[int],
+    table_bits: float,
 ) -> tuple[float, UInt8[Tensor, " O"], UInt8[Tensor, "R I"]]:
     """Bits, the class of each row, and for each class of rows the class of each column: the best that were tried."""
     rows_LS = line_counts(symbols_N, shapes, 1)
     best: tuple[float, Tensor, Tensor] | None = None
-    for kinds in _CLASSES_ROW_COUNTS:
-        row_L, _ = line_classes(rows_LS, kinds)
+    for kinds in row_counts:
+        row_L, _ = line_classes(rows_LS, kinds, table_bits)
         row_N = spread_lines(row_L, shapes, 1)
         row_bits = _classes_line_bits(row_L, kinds)
         columns = [line_counts(symbols_N, shapes, 0, row_N == kind) for kind in range(kinds)]
-        for count in _CLASSES_COLUMN_COUNTS:
-            found = [line_classes(counts_LS, count) for counts_LS in columns]
+        for count in column_counts:
+            found = [line_classes(counts_LS, count, table_bits) for counts_LS in columns]
             bits = row_bits + sum(each for _, each in found)
             if best is None or bits < best[0]:
                 best = bits, row_L, torch.stack([class_L for class_L, _ in found])
@@ -212,8 +222,11 @@ def line_counts(
     return places_N.bincount(minlength=256 * lines).view(lines, 256)
 
 
-def line_classes(counts_LS: Int64[Tensor, "L 256"], count: int) -> tuple[UInt8[Tensor, " L"], float]:
-    """Class of each line and the bits of all: by spread at first, then by which class's model takes fewest bits."""
+def line_classes(counts_LS: Int64[Tensor, "L 256"], count: int, table_bits: float) -> tuple[UInt8[Tensor, " L"], float]:
+    """Class of each line and the bits of all: by spread at first, then by which class's model takes fewest bits.
+
+    ``table_bits`` is what one more model costs.
+    """
     used_S = counts_LS.any(0)
     counts_LS = counts_LS[:, used_S].double()
     sizes = torch.arange(256)[used_S]
@@ -225,7 +238,7 @@ def line_classes(counts_LS: Int64[Tensor, "L 256"], count: int) -> tuple[UInt8[T
         class_L = (counts_LS @ _classes_costs(counts_LS, class_L, count).T).argmin(1)
     costs_KS = _classes_costs(counts_LS, class_L, count)
     bits = float((counts_LS @ costs_KS.T).gather(1, class_L[:, None]).sum())
-    return class_L.to(torch.uint8), bits + _classes_line_bits(class_L, count) + count * _CLASSES_TABLE_BITS
+    return class_L.to(torch.uint8), bits + _classes_line_bits(class_L, count) + count * table_bits
 
 
 def _classes_line_bits(class_L: Tensor, count: int) -> float:

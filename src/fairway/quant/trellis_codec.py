@@ -5,10 +5,9 @@ of its parity and of its class (``classes``). Both parities of a class are parts
 the paths go on all together: first row of every segment of every column, second row of every segment, and so on. So
 all parts are decoded at once, and the paths then take from them what is theirs, row by row::
 
-    u8 log2 of the states, u16 rows of a segment,
-    u8 axis (0 columns, 1 rows), u8 classes                     or  u8 axis (2 both), u8 classes of rows, of columns
-    u32 halves of each class and parity, even ones first, u32 bytes of each part,
-    parts, each as codec ``range`` has it: classes of lines (as in ``classes``), then the halves
+    u8 log2 of the states, u16 rows of a segment, u8 classes of rows, u8 classes of columns,
+    u32 halves of each pair of classes and parity, even ones first, u32 bytes of each part,
+    parts, each as codec ``range`` has it: classes of lines (as in ``classes``, both axes), then the halves
 """
 
 import struct
@@ -17,21 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from fairway.errors import GateError, MalformedError
 from fairway.quant.artifact import StoredStream
 from fairway.quant.classes import (
-    CLASS_COUNTS,
     MOST_CLASSES,
     byte_tensor,
-    line_classes,
-    line_counts,
     pair_classes,
     payload_parts,
     read_lines,
-    spread_lines,
     spread_pairs,
     stream_shapes,
 )
@@ -42,7 +35,9 @@ from fairway.quant.trellis import trellis_checks
 from fairway.spec.quant import TRELLIS_STATES, Grid, QuantileGrid, QuantSpec, TrellisGrid
 from fairway.spec.roles import Role
 
-_TRELLIS_BOTH = 2
+_TRELLIS_ROW_COUNTS, _TRELLIS_COLUMN_COUNTS = (1, 2, 4), (1, 2, 4, 8, 16)
+_TRELLIS_TABLE_BITS = 800.0
+"""What one more class costs: two tables, one a parity."""
 
 _TrellisBytes = np.ndarray[Any, np.dtype[np.uint8]]
 _TrellisPlaces = np.ndarray[Any, np.dtype[np.int64]]
@@ -58,65 +53,53 @@ def trellis_stream(quant: QuantSpec, tensors: Sequence[StoredTensor], stream: st
     grid = stream_grid(quant, stream)
     assert isinstance(grid, TrellisGrid), (stream, grid)
     shapes = stream_shapes(tensors, stream)
-    payload = trellis_encoded(raw, shapes, grid.states, grid.segment, both=stream == Role.EMBEDDING.value)
-    return StoredStream(stream, "trellis", payload, len(raw))
+    return StoredStream(stream, "trellis", trellis_encoded(raw, shapes, grid.states, grid.segment), len(raw))
 
 
-def trellis_encoded(
-    raw: bytes, shapes: Sequence[tuple[int, int]], states: int, segment: int, *, both: bool = False
-) -> bytes:
-    """The payload; equal input gives equal output. ``both`` tries classes of rows and columns together.
-
-    ``GateError`` if some symbols are on no path.
-    """
+def trellis_encoded(raw: bytes, shapes: Sequence[tuple[int, int]], states: int, segment: int) -> bytes:
+    """The payload; equal input gives equal output. ``GateError`` if some symbols are on no path."""
     symbol_N = byte_tensor(raw)
-    head, lines, class_N = _trellis_classes(symbol_N, shapes, both)
+    _, row_L, column_RL = pair_classes(
+        symbol_N, shapes, _TRELLIS_ROW_COUNTS, _TRELLIS_COLUMN_COUNTS, _TRELLIS_TABLE_BITS
+    )
+    kinds, count = len(column_RL), int(column_RL.max()) + 1
     place_N, active = _trellis_walk(shapes, segment)
     walked_N = symbol_N.numpy()[place_N]
     _trellis_check(walked_N, active, states)
-    context_N = class_N.numpy().astype(np.int16)[place_N] * 2 + (walked_N & 1)
-    halves = [((walked_N[context_N == context]).view(np.int8) >> 1) for context in range(2 * _trellis_kinds(head))]
-    parts = [range_encoded(line_L.numpy().tobytes(), 1) for line_L in lines]
-    parts += [range_encoded(half.tobytes(), 1) for half in halves]
-    return b"".join(
-        [
-            struct.pack("<BH", states.bit_length() - 1, segment),
-            bytes(head),
-            struct.pack(f"<{len(halves)}I", *map(len, halves)),
-            struct.pack(f"<{len(parts)}I", *map(len, parts)),
-            *parts,
-        ]
-    )
+    context_N = spread_pairs(row_L, column_RL, shapes, count).numpy()[place_N] * 2 + (walked_N & 1)
+    halves = [(walked_N[context_N == context].view(np.int8) >> 1) for context in range(2 * kinds * count)]
+    parts = [range_encoded(each.tobytes(), 1) for each in (row_L.numpy(), *column_RL.numpy(), *halves)]
+    sizes = [*map(len, halves), *map(len, parts)]
+    head = struct.pack(f"<BHBB{len(sizes)}I", states.bit_length() - 1, segment, kinds, count, *sizes)
+    return b"".join([head, *parts])
 
 
 def trellis_decoded(quant: QuantSpec, payload: bytes, shapes: Sequence[tuple[int, int]]) -> bytes:
     """The stream again; ``ArtifactError`` for a payload that ``trellis_encoded`` does not write."""
-    is_both = payload[3:4] == bytes([_TRELLIS_BOTH])
-    start = 6 if is_both else 5
-    if len(payload) < start or not shapes:
-        raise MalformedError(f"payload of a trellis is damaged: {len(payload)} bytes for {len(shapes)} matrices")
-    log_states, segment = struct.unpack_from("<BH", payload)
-    head = list(payload[3:start])
-    if not segment or 1 << log_states not in (1, *TRELLIS_STATES):
-        raise MalformedError(f"payload of a trellis is damaged: 2**{log_states} states, {segment} rows a segment")
-    if head[0] > _TRELLIS_BOTH or not all(1 <= count <= MOST_CLASSES for count in head[1:]):
-        raise MalformedError(f"payload of a trellis is damaged: axis {head[0]}, {head[1:]} classes")
-    contexts, first = 2 * _trellis_kinds(head), 1 + head[1] if is_both else 1
-    place = start + 4 * contexts
-    if len(payload) < place:
-        raise MalformedError(f"payload of a trellis ends at byte {len(payload)}, before its parts begin")
-    sizes = struct.unpack_from(f"<{contexts}I", payload, start)
-    parts = payload_parts(payload, place, first + contexts)
-    class_N = _trellis_read_classes(quant, head, parts[:first], shapes)
+    head = payload.ljust(5, b"\0")
+    log_states, segment, kinds, count = struct.unpack_from("<BHBB", head)
+    states, start = 1 << log_states, 5 + 8 * kinds * count
+    is_sound = states in (1, *TRELLIS_STATES) and segment and kinds in range(1, MOST_CLASSES + 1)
+    if not is_sound or count not in range(1, MOST_CLASSES + 1) or len(payload) < start:
+        raise MalformedError(
+            f"payload of a trellis is damaged: 2**{log_states} states, {segment} rows a segment,"
+            f" {kinds} times {count} classes, {len(payload)} bytes"
+        )
+    sizes = struct.unpack_from(f"<{2 * kinds * count}I", payload, 5)
+    parts = payload_parts(payload, start, 1 + kinds + len(sizes))
+    row_L = read_lines(quant, parts[0], sum(shape[0] for shape in shapes), kinds)
+    columns = sum(shape[1] for shape in shapes)
+    column_RL = torch.stack([read_lines(quant, part, columns, count) for part in parts[1 : 1 + kinds]])
     place_N, active = _trellis_walk(shapes, segment)
     if sum(sizes) != len(place_N):
         raise MalformedError(f"payload of a trellis has {sum(sizes)} symbols instead of {len(place_N)}")
     halves = [
         np.frombuffer(decompress(quant, "range", part, raw_size=size, value_bytes=1), np.uint8)
-        for part, size in zip(parts[first:], sizes, strict=True)
+        for part, size in zip(parts[1 + kinds :], sizes, strict=True)
     ]
     symbol_N = np.empty(len(place_N), np.uint8)
-    symbol_N[place_N] = _trellis_walked(halves, class_N.numpy().astype(np.int16)[place_N] * 2, active, 1 << log_states)
+    context_N = spread_pairs(row_L, column_RL, shapes, count).numpy()[place_N] * 2
+    symbol_N[place_N] = _trellis_walked(halves, context_N, active, states)
     return symbol_N.tobytes()
 
 
@@ -179,39 +162,3 @@ def _trellis_walk(shapes: Sequence[tuple[int, int]], segment: int) -> tuple[_Tre
     start_L, length_L = start_L[order_L], length_L[order_L]
     active = [int((length_L > step).sum()) for step in range(int(length_L[0]))]
     return np.concatenate([start_L[:lanes] + step for step, lanes in enumerate(active)]), active
-
-
-def _trellis_kinds(head: Sequence[int]) -> int:
-    """Classes altogether."""
-    return head[1] * head[2] if head[0] == _TRELLIS_BOTH else head[1]
-
-
-def _trellis_classes(
-    symbol_N: UInt8[Tensor, " N"], shapes: Sequence[tuple[int, int]], both: bool
-) -> tuple[list[int], list[Tensor], Tensor]:
-    """Axis and numbers of classes; the classes of lines; the class of each symbol: of fewest bytes, nearly."""
-    best: tuple[float, list[int], list[Tensor]] | None = None
-    for axis in (0, 1):
-        counts_LS = line_counts(symbol_N, shapes, axis)
-        for count in (1, *CLASS_COUNTS):
-            class_L, bits = line_classes(counts_LS, count)
-            if best is None or bits < best[0]:
-                best = bits, [axis, int(class_L.max()) + 1], [class_L]
-    assert best is not None
-    if both and (pair := pair_classes(symbol_N, shapes))[0] < best[0]:
-        _, row_L, column_RL = pair
-        head = [_TRELLIS_BOTH, len(column_RL), int(column_RL.max()) + 1]
-        return head, [row_L, *column_RL], spread_pairs(row_L, column_RL, shapes, head[2])
-    _, head, lines = best
-    return head, lines, spread_lines(lines[0], shapes, head[0])
-
-
-def _trellis_read_classes(
-    quant: QuantSpec, head: Sequence[int], parts: Sequence[bytes], shapes: Sequence[tuple[int, int]]
-) -> Tensor:
-    rows, columns = sum(shape[0] for shape in shapes), sum(shape[1] for shape in shapes)
-    if head[0] == _TRELLIS_BOTH:
-        row_L = read_lines(quant, parts[0], rows, head[1])
-        column_RL = torch.stack([read_lines(quant, part, columns, head[2]) for part in parts[1:]])
-        return spread_pairs(row_L, column_RL, shapes, head[2])
-    return spread_lines(read_lines(quant, parts[0], rows if head[0] else columns, head[1]), shapes, head[0])
