@@ -36,8 +36,8 @@ from fairway.spec.quant import TRELLIS_STATES, Grid, QuantileGrid, QuantSpec, Tr
 from fairway.spec.roles import Role
 
 _TRELLIS_ROW_COUNTS, _TRELLIS_COLUMN_COUNTS = (1, 2, 4), (1, 2, 4, 8, 16)
-_TRELLIS_TABLE_BITS = 800.0
-"""What one more class costs: two tables, one a parity."""
+_TRELLIS_TABLE_BITS = 1200.0
+"""What one more class costs: two tables, one a parity, and what their words leave unused."""
 
 _TrellisBytes = np.ndarray[Any, np.dtype[np.uint8]]
 _TrellisPlaces = np.ndarray[Any, np.dtype[np.int64]]
