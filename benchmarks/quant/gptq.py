@@ -90,7 +90,7 @@ def main() -> None:
     def only_gptq(treatment: Treatment) -> torch.Tensor:
         assert treatment.grid is not None and isinstance(quant.rounding, Gptq)
         w_OI, grid = state[treatment.name], treatment.grid
-        return gptq(w_OI, hessians[treatment.name], row_steps(w_OI, grid), grid.bits, quant.rounding)
+        return gptq(w_OI, hessians[treatment.name], row_steps(w_OI, grid), grid, quant.rounding)
 
     load = os.getloadavg()[0]
     cpu = torch.device("cpu")

@@ -18,7 +18,7 @@ LEAVES = {
     "brotli": {"fairway.quant.codecs"},
     "constriction": {"fairway.quant.codecs"},
     "zstandard": {"fairway.quant.codecs"},
-    "numpy": {"fairway.data.shards", "fairway.prepare", "fairway.quant.codecs"},
+    "numpy": {"fairway.data.shards", "fairway.prepare", "fairway.quant.codecs", "fairway.quant.trellis_codec"},
     "safetensors": {"fairway.runtime.tensors"},
     "sentencepiece": {"fairway.data.byte_counts", "fairway.prepare"},
     "triton": {"fairway.kernels.operators"},

@@ -141,12 +141,12 @@ def test_symbols_of_the_batches_are_those_of_gptq_on_each_rotated_matrix(problem
     for name in ("embedding", "blocks.1.k", "blocks.2.down"):
         plain, turned = found[name]
         h = hessians[name]
-        assert torch.equal(plain.symbols, gptq(state[name], h, plain.steps, grids[name].bits, quant.rounding))
+        assert torch.equal(plain.symbols, gptq(state[name], h, plain.steps, grids[name], quant.rounding))
         part = {"embedding": None, "blocks.1.k": "attn_in", "blocks.2.down": "mlp_proj_in"}[name]
         if part is None:
             assert torch.equal(turned.symbols, plain.symbols)
             continue
         rotated_II = turns[part].T @ h @ turns[part]
         rotated = (state[name] @ turns[part], (rotated_II + rotated_II.T) / 2)
-        assert torch.equal(turned.symbols, gptq(*rotated, turned.steps, grids[name].bits, quant.rounding))
+        assert torch.equal(turned.symbols, gptq(*rotated, turned.steps, grids[name], quant.rounding))
         assert not torch.equal(turned.symbols, plain.symbols)

@@ -8,6 +8,7 @@ from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.spec.quant import Gptq, Grid
 
 GRID = Grid(bits=5, clip_sigmas=10.0)
+FOUR = Grid(bits=4, clip_sigmas=10.0)
 PLAIN = Gptq(damp=0.0, act_order=False)
 
 
@@ -52,7 +53,7 @@ def test_blocks_and_the_transposed_copy_give_the_symbols_of_plain_elimination(to
     rounding = Gptq(block=block, act_order=act_order)
     step = row_steps(w, GRID)
     expected = gptq_by_elimination(w, h, step, GRID.bits, rounding)
-    assert torch.equal(gptq(w, h, step, GRID.bits, rounding), expected)
+    assert torch.equal(gptq(w, h, step, GRID, rounding), expected)
     assert not torch.equal(encode(w, step, GRID.bits), expected)
 
 
@@ -61,7 +62,7 @@ def test_on_a_diagonal_hessian_gptq_is_rounding(act_order):
     w = weights(16, 40, 3)
     step = row_steps(w, GRID)
     for h in (torch.eye(40), torch.diag(torch.rand(40, generator=torch.Generator().manual_seed(4)) + 0.1)):
-        assert torch.equal(gptq(w, h, step, GRID.bits, Gptq(act_order=act_order)), encode(w, step, GRID.bits))
+        assert torch.equal(gptq(w, h, step, GRID, Gptq(act_order=act_order)), encode(w, step, GRID.bits))
 
 
 @pytest.mark.parametrize("act_order", [False, True])
@@ -70,7 +71,7 @@ def test_gptq_is_never_worse_than_rounding_on_its_own_hessian_over_20_problems(t
         w, h = weights(32, 48, seed), toy.correlated_hessian(48, 100 + seed)
         step = row_steps(w, GRID)
         nearest = relative_error(w, decode(encode(w, step, GRID.bits), step), h)
-        q = gptq(w, h, step, GRID.bits, Gptq(act_order=act_order))
+        q = gptq(w, h, step, GRID, Gptq(act_order=act_order))
         assert relative_error(w, decode(q, step), h) < nearest
 
 
@@ -78,7 +79,7 @@ def test_with_two_columns_the_second_makes_up_for_the_first():
     correlation, step = 0.8, torch.ones(1).half()
     w, h = torch.tensor([[0.4, 0.3]]), torch.tensor([[1.0, correlation], [correlation, 1.0]])
     # 0.4 -> 0 leaves 0.4, of which 0.8 go to the second column: 0.3 + 0.32 -> 1
-    assert gptq(w, h, step, 4, PLAIN).tolist() == [[0, 1]]
+    assert gptq(w, h, step, FOUR, PLAIN).tolist() == [[0, 1]]
     assert encode(w, step, 4).tolist() == [[0, 0]]
 
 
@@ -87,15 +88,15 @@ def test_act_order_rounds_the_most_active_column_first():
     h = torch.tensor([[1.0, 0.9], [0.9, 1.5]])
     step = torch.ones(1).half()
     # the second goes first: 0.3 -> 0 leaves 0.3, of which 0.9 go to the first column: 0.4 + 0.27 -> 1
-    assert gptq(w, h, step, 4, Gptq(damp=0.0, act_order=True)).tolist() == [[1, 0]]
+    assert gptq(w, h, step, FOUR, Gptq(damp=0.0, act_order=True)).tolist() == [[1, 0]]
     # the first goes first: 0.4 -> 0 leaves 0.4, of which 0.6 go to the second column: 0.3 + 0.24 -> 1
-    assert gptq(w, h, step, 4, PLAIN).tolist() == [[0, 1]]
+    assert gptq(w, h, step, FOUR, PLAIN).tolist() == [[0, 1]]
 
 
 def test_weights_of_inputs_that_were_never_active_become_zero(toy):
     w, h = weights(8, 20, 5), toy.correlated_hessian(20, 6)
     h[:, 3] = h[3] = 0
-    q = gptq(w, h, row_steps(w, GRID), GRID.bits, Gptq())
+    q = gptq(w, h, row_steps(w, GRID), GRID, Gptq())
     assert not q[:, 3].any()
     assert q[:, :3].any()
 
@@ -106,14 +107,14 @@ def test_arguments_are_left_as_they_are(toy, outputs, inputs):
     h[:, 0] = h[0] = 0
     step = row_steps(w, GRID) + torch.ones(outputs).half()
     before = w.clone(), h.clone(), step.clone()
-    gptq(w, h, step, GRID.bits, Gptq())
+    gptq(w, h, step, GRID, Gptq())
     assert all(torch.equal(a, b) for a, b in zip(before, (w, h, step), strict=True))
 
 
 def test_a_hessian_that_is_not_positive_definite_stops_the_run():
     h = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
     with pytest.raises(GateError, match="not positive definite"):
-        gptq(torch.ones(1, 2), h, torch.ones(1).half(), 4, Gptq())
+        gptq(torch.ones(1, 2), h, torch.ones(1).half(), FOUR, Gptq())
 
 
 def test_relative_error_is_the_share_of_the_output_energy_that_is_lost():
@@ -134,9 +135,9 @@ def test_a_batch_gives_the_symbols_of_its_matrices_one_by_one(toy, act_order, la
     h[-1, :, 5] = h[-1, 5] = 0
     step = torch.stack([row_steps(each, GRID) for each in w])
     before = w.clone(), h.clone(), step.clone()
-    together = gptq_batch(w, h, step, GRID.bits, rounding, ["name"] * layers)
+    together = gptq_batch(w, h, step, GRID, rounding, ["name"] * layers, [len(w[0])])
     for layer in range(layers):
-        assert torch.equal(together[layer], gptq(w[layer], h[layer], step[layer], GRID.bits, rounding))
+        assert torch.equal(together[layer], gptq(w[layer], h[layer], step[layer], GRID, rounding))
         assert torch.equal(together[layer], gptq_by_elimination(w[layer], h[layer], step[layer], GRID.bits, rounding))
     assert all(torch.equal(a, b) for a, b in zip(before, (w, h, step), strict=True))
 
@@ -144,11 +145,11 @@ def test_a_batch_gives_the_symbols_of_its_matrices_one_by_one(toy, act_order, la
 def test_rows_of_matrices_that_read_one_input_can_be_stacked(toy):
     w, h = weights(48, 64, 40), toy.correlated_hessian(64, 41)
     step = row_steps(w, GRID)
-    parts = [gptq(w[rows], h, step[rows], GRID.bits, Gptq()) for rows in (slice(0, 32), slice(32, 48))]
-    assert torch.equal(gptq_batch(w[None], h[None], step[None], GRID.bits, Gptq(), ["name"])[0], torch.cat(parts))
+    parts = [gptq(w[rows], h, step[rows], GRID, Gptq()) for rows in (slice(0, 32), slice(32, 48))]
+    assert torch.equal(gptq_batch(w[None], h[None], step[None], GRID, Gptq(), ["name"], [len(w)])[0], torch.cat(parts))
 
 
 def test_the_matrix_of_a_batch_whose_hessian_is_not_positive_definite_is_named():
     h = torch.stack([torch.eye(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]])])
     with pytest.raises(GateError, match=r"tensor second: Hessian is not positive definite \(leading minor 2\)"):
-        gptq_batch(torch.ones(2, 1, 2), h, torch.ones(2, 1).half(), 4, Gptq(), ["first", "second"])
+        gptq_batch(torch.ones(2, 1, 2), h, torch.ones(2, 1).half(), FOUR, Gptq(), ["first", "second"], [1])

@@ -139,7 +139,7 @@ def test_the_error_told_of_a_rotated_matrix_is_that_of_its_folded_weights_on_the
 
 
 def test_gptq_that_does_worse_than_rounding_stops_the_run(model, hessians, quant_spec, monkeypatch):
-    monkeypatch.setattr(rounding, "gptq", lambda w, h, step, bits, rounding: encode(-w, step, bits))
+    monkeypatch.setattr(rounding, "gptq", lambda w, h, step, grid, rounding: encode(-w, step, grid.bits))
     with pytest.raises(GateError, match=r"gptq_over_nearest of \S+ must be at most 1.001, got"):
         rotate_gptq(model, hessians, quant_spec)
 

@@ -7,6 +7,9 @@
 - ``sensitivity``: bits by how much the loss feels each matrix.
 - ``rotation``: seeded Hadamard rotations of those inputs; bake, fold back, or apply online.
 - ``gptq``: weight, Hessian and steps to integers (pure).
+- ``trellis``: symbols as one path of least error.
+- ``trellis_compiled``: such paths by a C compiler's code.
+- ``trellis_columns``: columns of matrices along such paths.
 - ``rounding``: a matrix to its grid, with its error.
 - ``batches``: many matrices to their grids, over threads, GPUs and ranks.
 - ``lqer``: low-rank corrections of the matrices that rounding hurt most.
@@ -16,6 +19,7 @@
 - ``codecs``: bytes to fewer bytes and back, by name, bounded.
 - ``deflate``: zlib, for recipes that name it.
 - ``classes``: range coding with a model for each class of rows or columns.
+- ``trellis_codec``: range coding of such paths' symbols, by parity and class.
 - ``pergroup``: rows in an order of likeness, and the program lrzip.
 - ``artifact``: the file format: header, streams, digest.
 - ``streams``: the streams of any artifact, unpacked.

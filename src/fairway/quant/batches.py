@@ -20,12 +20,13 @@ from torch import Tensor
 
 from fairway.errors import GateError
 from fairway.quant.gptq import gptq_batch, output_energy
-from fairway.quant.grid import decode, encode
+from fairway.quant.grid import decode
 from fairway.quant.plan import Treatment, input_part
 from fairway.quant.rotation import bake, bake_hessian
 from fairway.quant.rounding import Both, Rounded, sound_steps
+from fairway.quant.trellis_columns import nearest_symbols
 from fairway.runtime.ranks import Ranks
-from fairway.spec.quant import Gptq, QuantSpec
+from fairway.spec.quant import Gptq, Grid, Nearest, QuantileGrid, QuantSpec, TrellisGrid
 
 Stack = Sequence[Treatment]
 """Matrices that read one input and have one grid."""
@@ -50,7 +51,7 @@ def round_in_batches(
     moved = {part: turn_II.to(device) for part, turn_II in turns.items()}
     mine = [share for batch in batches if (share := batch[ranks.rank :: ranks.world])]
     has_gpu = device.type == "cuda"
-    parts = mine if has_gpu else [[stack] for batch in mine for stack in batch]
+    parts = mine if has_gpu else [part for batch in mine for part in _batches_parts(batch, threads)]
     found: dict[str, Both] = {}
 
     def work(part: Sequence[Stack]) -> dict[str, Both]:
@@ -66,6 +67,13 @@ def round_in_batches(
     finally:
         torch.set_num_threads(threads)
     return _batches_gathered([t for batch in batches for stack in batch for t in stack], found, quant, ranks)
+
+
+def _batches_parts(batch: Sequence[Stack], threads: int) -> list[Sequence[Stack]]:
+    """What a thread of a CPU takes at a time: one stack; of paths through a trellis its share of all, as a GPU does."""
+    if isinstance(batch[0][0].grid, TrellisGrid):
+        return [share for first in range(threads) if (share := batch[first::threads])]
+    return [[stack] for stack in batch]
 
 
 def stacked(treatments: Sequence[Treatment], hessians: Mapping[str, Tensor]) -> list[list[Stack]]:
@@ -114,23 +122,30 @@ def _batches_rounded(
     if isinstance(quant.rounding, Gptq):
         w_LOI, step_LO = (torch.stack([torch.cat(list(own)) for own in each]) for each in (weights, steps))
         names = [stack[0].name for stack in batch]
-        q_LOI = gptq_batch(w_LOI, torch.stack(list(moments)), step_LO, grid.bits, quant.rounding, names)
+        q_LOI = gptq_batch(w_LOI, torch.stack(list(moments)), step_LO, grid, quant.rounding, names, rows)
         symbols = [q_OI.split(rows) for q_OI in q_LOI]
     return {
-        treatment.name: _batches_judged(weights[i][j], moments[i], steps[i][j], grid.bits, symbols[i][j])
+        treatment.name: _batches_judged(weights[i][j], moments[i], steps[i][j], grid, quant.rounding, symbols[i][j])
         for i, stack in enumerate(batch)
         for j, treatment in enumerate(stack)
     }
 
 
-def _batches_judged(w_OI: Tensor, h_II: Tensor, step_O: Tensor, bits: int, by_gptq: Tensor | None) -> Rounded:
+def _batches_judged(
+    w_OI: Tensor,
+    h_II: Tensor,
+    step_O: Tensor,
+    grid: Grid | QuantileGrid | TrellisGrid,
+    rounding: Nearest | Gptq,
+    by_gptq: Tensor | None,
+) -> Rounded:
     """The symbols that GPTQ found, or those of rounding to nearest; as ``round_matrix`` has it, one product fewer."""
     energy = output_energy(w_OI, h_II)
 
     def lost(symbols: Tensor) -> float:
         return output_energy(w_OI - decode(symbols, step_O), h_II) / energy if energy > 0 else 0.0
 
-    nearest = encode(w_OI, step_O, bits)
+    nearest = nearest_symbols(w_OI, step_O, grid, rounding)
     if by_gptq is None:
         return Rounded(nearest, step_O, lost(nearest), None)
     return Rounded(by_gptq, step_O, lost(nearest), lost(by_gptq))

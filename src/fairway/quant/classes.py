@@ -36,7 +36,7 @@ _CLASSES_COUNTS = (2, 4, 8)
 _CLASSES_ROW_COUNTS, _CLASSES_COLUMN_COUNTS = (2, 4), (2, 4, 8, 16)
 _CLASSES_BOTH = 2
 _CLASSES_ROUNDS = 4
-_CLASSES_MOST = 16
+MOST_CLASSES = 16
 _CLASSES_TABLE_BITS = 400.0
 """What one more model costs: a count each for some forty symbols, and a length."""
 
@@ -64,19 +64,25 @@ def classed(raw: bytes, shapes: Sequence[tuple[int, int]], *, both: bool = False
 
     ``both`` tries classes of rows and columns together, which takes as long again.
     """
-    symbols_N = _classes_tensor(raw)
+    symbols_N = byte_tensor(raw)
     best: tuple[float, int, Tensor] | None = None
     for axis in (0, 1):
-        counts_LS = _classes_counts(symbols_N, shapes, axis)
+        counts_LS = line_counts(symbols_N, shapes, axis)
         for count in _CLASSES_COUNTS:
-            class_L, bits = _classes_of(counts_LS, count)
+            class_L, bits = line_classes(counts_LS, count, _CLASSES_TABLE_BITS)
             if best is None or bits < best[0]:
                 best = bits, axis, class_L
     assert best is not None
-    if both and (pair := _classes_of_both(symbols_N, shapes))[0] < best[0]:
+    if (
+        both
+        and (pair := pair_classes(symbols_N, shapes, _CLASSES_ROW_COUNTS, _CLASSES_COLUMN_COUNTS, _CLASSES_TABLE_BITS))[
+            0
+        ]
+        < best[0]
+    ):
         return _classes_written_both(symbols_N, shapes, *pair[1:])
     _, axis, class_L = best
-    class_N = _classes_spread(class_L, shapes, axis)
+    class_N = spread_lines(class_L, shapes, axis)
     kinds = int(class_L.max()) + 1
     pieces = [class_L.numpy().tobytes(), *(symbols_N[class_N == kind].numpy().tobytes() for kind in range(kinds))]
     parts = [range_encoded(piece, 1) for piece in pieces]
@@ -90,14 +96,14 @@ def unclassed(quant: QuantSpec, payload: bytes, shapes: Sequence[tuple[int, int]
         return _classes_read_both(quant, payload, shapes)
     lines = sum(shape[1 - axis] for shape in shapes) if (axis := payload[0] if payload else 2) < 2 else 0
     kinds = payload[1] if len(payload) > 1 else 0
-    if not lines or not 1 <= kinds <= _CLASSES_MOST:
+    if not lines or not 1 <= kinds <= MOST_CLASSES:
         raise MalformedError(f"payload of classes is damaged: axis {axis}, {kinds} classes, {len(payload)} bytes")
-    parts = _classes_parts(payload, 2, kinds + 1)
-    class_N = _classes_spread(_classes_lines(quant, parts[0], lines, kinds), shapes, axis)
+    parts = payload_parts(payload, 2, kinds + 1)
+    class_N = spread_lines(read_lines(quant, parts[0], lines, kinds), shapes, axis)
     return _classes_joined(quant, parts[1:], class_N)
 
 
-def _classes_parts(payload: bytes, place: int, count: int) -> list[bytes]:
+def payload_parts(payload: bytes, place: int, count: int) -> list[bytes]:
     """The parts whose sizes stand at ``place``, to the payload's end."""
     start = place + 4 * count
     if len(payload) < start:
@@ -112,9 +118,9 @@ def _classes_parts(payload: bytes, place: int, count: int) -> list[bytes]:
     return parts
 
 
-def _classes_lines(quant: QuantSpec, part: bytes, lines: int, kinds: int) -> UInt8[Tensor, " L"]:
+def read_lines(quant: QuantSpec, part: bytes, lines: int, kinds: int) -> UInt8[Tensor, " L"]:
     """The class of each line."""
-    class_L = _classes_tensor(decompress(quant, "range", part, raw_size=lines, value_bytes=1))
+    class_L = byte_tensor(decompress(quant, "range", part, raw_size=lines, value_bytes=1))
     if int(class_L.max()) >= kinds:
         raise MalformedError(f"a line has class {int(class_L.max())}, but there are {kinds}")
     return class_L
@@ -127,23 +133,27 @@ def _classes_joined(quant: QuantSpec, parts: Sequence[bytes], class_N: Tensor) -
         of_kind_N = class_N == kind
         found = decompress(quant, "range", part, raw_size=int(of_kind_N.sum()), value_bytes=1)
         if found:
-            symbols_N[of_kind_N] = _classes_tensor(found)
+            symbols_N[of_kind_N] = byte_tensor(found)
     return symbols_N.numpy().tobytes()
 
 
-def _classes_of_both(
-    symbols_N: UInt8[Tensor, " N"], shapes: Sequence[tuple[int, int]]
+def pair_classes(
+    symbols_N: UInt8[Tensor, " N"],
+    shapes: Sequence[tuple[int, int]],
+    row_counts: Sequence[int],
+    column_counts: Sequence[int],
+    table_bits: float,
 ) -> tuple[float, UInt8[Tensor, " O"], UInt8[Tensor, "R I"]]:
     """Bits, the class of each row, and for each class of rows the class of each column: the best that were tried."""
-    rows_LS = _classes_counts(symbols_N, shapes, 1)
+    rows_LS = line_counts(symbols_N, shapes, 1)
     best: tuple[float, Tensor, Tensor] | None = None
-    for kinds in _CLASSES_ROW_COUNTS:
-        row_L, _ = _classes_of(rows_LS, kinds)
-        row_N = _classes_spread(row_L, shapes, 1)
+    for kinds in row_counts:
+        row_L, _ = line_classes(rows_LS, kinds, table_bits)
+        row_N = spread_lines(row_L, shapes, 1)
         row_bits = _classes_line_bits(row_L, kinds)
-        columns = [_classes_counts(symbols_N, shapes, 0, row_N == kind) for kind in range(kinds)]
-        for count in _CLASSES_COLUMN_COUNTS:
-            found = [_classes_of(counts_LS, count) for counts_LS in columns]
+        columns = [line_counts(symbols_N, shapes, 0, row_N == kind) for kind in range(kinds)]
+        for count in column_counts:
+            found = [line_classes(counts_LS, count, table_bits) for counts_LS in columns]
             bits = row_bits + sum(each for _, each in found)
             if best is None or bits < best[0]:
                 best = bits, row_L, torch.stack([class_L for class_L, _ in found])
@@ -151,13 +161,13 @@ def _classes_of_both(
     return best
 
 
-def _classes_pairs(row_L: Tensor, column_RL: Tensor, shapes: Sequence[tuple[int, int]], count: int) -> Tensor:
+def spread_pairs(row_L: Tensor, column_RL: Tensor, shapes: Sequence[tuple[int, int]], count: int) -> Tensor:
     """For each symbol its row's class times ``count`` plus its column's class."""
-    row_N = _classes_spread(row_L, shapes, 1)
+    row_N = spread_lines(row_L, shapes, 1)
     pair_N = torch.empty(len(row_N), dtype=torch.int16)
     for kind, column_L in enumerate(column_RL):
         of_kind_N = row_N == kind
-        pair_N[of_kind_N] = kind * count + _classes_spread(column_L, shapes, 0)[of_kind_N].to(torch.int16)
+        pair_N[of_kind_N] = kind * count + spread_lines(column_L, shapes, 0)[of_kind_N].to(torch.int16)
     return pair_N
 
 
@@ -165,7 +175,7 @@ def _classes_written_both(
     symbols_N: UInt8[Tensor, " N"], shapes: Sequence[tuple[int, int]], row_L: Tensor, column_RL: Tensor
 ) -> bytes:
     kinds, count = len(column_RL), int(column_RL.max()) + 1
-    pair_N = _classes_pairs(row_L, column_RL, shapes, count)
+    pair_N = spread_pairs(row_L, column_RL, shapes, count)
     pieces = [row_L, *column_RL, *(symbols_N[pair_N == pair] for pair in range(kinds * count))]
     parts = [range_encoded(piece.numpy().tobytes(), 1) for piece in pieces]
     head = struct.pack(f"<BBB{len(parts)}I", _CLASSES_BOTH, kinds, count, *map(len, parts))
@@ -175,20 +185,21 @@ def _classes_written_both(
 def _classes_read_both(quant: QuantSpec, payload: bytes, shapes: Sequence[tuple[int, int]]) -> bytes:
     kinds, count = (payload[1], payload[2]) if len(payload) > 2 else (0, 0)
     rows, columns = sum(shape[0] for shape in shapes), sum(shape[1] for shape in shapes)
-    if not rows or not 1 <= kinds <= _CLASSES_MOST or not 1 <= count <= _CLASSES_MOST:
+    if not rows or not 1 <= kinds <= MOST_CLASSES or not 1 <= count <= MOST_CLASSES:
         raise MalformedError(f"payload of classes is damaged: {kinds} times {count} classes, {len(payload)} bytes")
-    parts = _classes_parts(payload, 3, 1 + kinds + kinds * count)
-    row_L = _classes_lines(quant, parts[0], rows, kinds)
-    column_RL = torch.stack([_classes_lines(quant, part, columns, count) for part in parts[1 : 1 + kinds]])
-    return _classes_joined(quant, parts[1 + kinds :], _classes_pairs(row_L, column_RL, shapes, count))
+    parts = payload_parts(payload, 3, 1 + kinds + kinds * count)
+    row_L = read_lines(quant, parts[0], rows, kinds)
+    column_RL = torch.stack([read_lines(quant, part, columns, count) for part in parts[1 : 1 + kinds]])
+    return _classes_joined(quant, parts[1 + kinds :], spread_pairs(row_L, column_RL, shapes, count))
 
 
-def _classes_tensor(raw: bytes) -> UInt8[Tensor, " N"]:
+def byte_tensor(raw: bytes) -> UInt8[Tensor, " N"]:
+    """Bytes as numbers, with memory of their own."""
     # bytearray: torch wants memory that it may write to
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8)
 
 
-def _classes_spread(line_L: Tensor, shapes: Sequence[tuple[int, int]], axis: int) -> Tensor:
+def spread_lines(line_L: Tensor, shapes: Sequence[tuple[int, int]], axis: int) -> Tensor:
     """A value of each line to each symbol of that line."""
     spread, start = [], 0
     for rows, columns in shapes:
@@ -199,20 +210,23 @@ def _classes_spread(line_L: Tensor, shapes: Sequence[tuple[int, int]], axis: int
     return torch.cat(spread)
 
 
-def _classes_counts(
+def line_counts(
     symbols_N: UInt8[Tensor, " N"], shapes: Sequence[tuple[int, int]], axis: int, chosen_N: Tensor | None = None
 ) -> Int64[Tensor, "L 256"]:
     """How often each symbol occurs in each line, of all or of those that are chosen."""
     lines = sum(shape[1 - axis] for shape in shapes)
-    line_N = _classes_spread(torch.arange(lines, dtype=torch.int32), shapes, axis)
+    line_N = spread_lines(torch.arange(lines, dtype=torch.int32), shapes, axis)
     places_N = line_N.mul_(256).add_(symbols_N)
     if chosen_N is not None:
         places_N = places_N[chosen_N]
     return places_N.bincount(minlength=256 * lines).view(lines, 256)
 
 
-def _classes_of(counts_LS: Int64[Tensor, "L 256"], count: int) -> tuple[UInt8[Tensor, " L"], float]:
-    """Class of each line and the bits of all: by spread at first, then by which class's model takes fewest bits."""
+def line_classes(counts_LS: Int64[Tensor, "L 256"], count: int, table_bits: float) -> tuple[UInt8[Tensor, " L"], float]:
+    """Class of each line and the bits of all: by spread at first, then by which class's model takes fewest bits.
+
+    ``table_bits`` is what one more model costs.
+    """
     used_S = counts_LS.any(0)
     counts_LS = counts_LS[:, used_S].double()
     sizes = torch.arange(256)[used_S]
@@ -224,7 +238,7 @@ def _classes_of(counts_LS: Int64[Tensor, "L 256"], count: int) -> tuple[UInt8[Te
         class_L = (counts_LS @ _classes_costs(counts_LS, class_L, count).T).argmin(1)
     costs_KS = _classes_costs(counts_LS, class_L, count)
     bits = float((counts_LS @ costs_KS.T).gather(1, class_L[:, None]).sum())
-    return class_L.to(torch.uint8), bits + _classes_line_bits(class_L, count) + count * _CLASSES_TABLE_BITS
+    return class_L.to(torch.uint8), bits + _classes_line_bits(class_L, count) + count * table_bits
 
 
 def _classes_line_bits(class_L: Tensor, count: int) -> float:

@@ -25,10 +25,10 @@ import zstandard
 from fairway.errors import MalformedError
 from fairway.spec.quant import QuantSpec
 
-StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip"]
+StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip", "trellis"]
 
-STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip")
-"""Names that an artifact may hold; the last three are not of this file."""
+STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip", "trellis")
+"""Names that an artifact may hold; the last four are not of this file."""
 
 LONG_STREAM_BYTES = 1 << 20
 """Streams beyond this are not tried by brotli, unless the recipe names it."""

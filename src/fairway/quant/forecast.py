@@ -21,7 +21,7 @@ from fairway.quant.grid import largest_symbol
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, raw_sizes
 from fairway.quant.plan import Treatment, plan
 from fairway.quant.triangle import triangle_names
-from fairway.spec.quant import Grid, Lqer, QuantileGrid, RoundedGates, Triangles
+from fairway.spec.quant import Grid, Lqer, QuantileGrid, RoundedGates, TrellisGrid, Triangles
 from fairway.spec.recipe import Recipe
 from fairway.spec.roles import Role
 
@@ -53,18 +53,18 @@ class SizeForecast:
         return sum(self.by_role.values()) + self.steps_bytes + self.container_bytes
 
 
-def expected_clip_sigmas(grid: Grid | QuantileGrid, inputs: int) -> float:
+def expected_clip_sigmas(grid: Grid | QuantileGrid | TrellisGrid, inputs: int) -> float:
     """Standard deviations at which a Gaussian row of so many weights is clipped, if no floor has its way.
 
     The quantile of a row is at most its largest weight, for which the n/(n+1) quantile of the distribution stands.
     """
-    if isinstance(grid, Grid):
+    if not isinstance(grid, QuantileGrid):
         return grid.clip_sigmas
     quantile = min(max(grid.quantiles), inputs / (inputs + 1))
     return NormalDist().inv_cdf((1 + quantile) / 2)
 
 
-def symbol_bits(grid: Grid | QuantileGrid, inputs: int = 512) -> float:
+def symbol_bits(grid: Grid | QuantileGrid | TrellisGrid, inputs: int = 512) -> float:
     """Entropy in bits of one symbol of a Gaussian row: exact, clamping included."""
     largest = largest_symbol(grid.bits)
     sigma = largest / expected_clip_sigmas(grid, inputs)
@@ -74,7 +74,9 @@ def symbol_bits(grid: Grid | QuantileGrid, inputs: int = 512) -> float:
 
     edges = [0.0, *(below(symbol + 0.5) for symbol in range(-largest, largest)), 1.0]
     masses = [high - low for low, high in zip(edges, edges[1:], strict=False)]
-    return -sum(mass * math.log2(mass) for mass in masses if mass > 0)
+    bits = -sum(mass * math.log2(mass) for mass in masses if mass > 0)
+    # a trellis's state says whether the symbol is even
+    return bits - 1 if isinstance(grid, TrellisGrid) else bits
 
 
 def forecast(recipe: Recipe) -> SizeForecast:

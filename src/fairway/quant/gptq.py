@@ -20,7 +20,8 @@ from torch import Tensor
 
 from fairway.errors import GateError
 from fairway.quant.grid import encode, largest_symbol
-from fairway.spec.quant import Gptq
+from fairway.quant.trellis_columns import column_rounder
+from fairway.spec.quant import Gptq, Grid, QuantileGrid, TrellisGrid
 
 
 def inverse_factor(h_II: Float[Tensor, "I I"]) -> Float[Tensor, "I I"]:
@@ -42,10 +43,10 @@ def gptq(
     w_OI: Float[Tensor, "O I"],
     h_II: Float[Tensor, "I I"],
     step_O: Float16[Tensor, " O"],
-    bits: int,
+    grid: Grid | QuantileGrid | TrellisGrid,
     rounding: Gptq,
 ) -> Int8[Tensor, "O I"]:
-    """Symbols of least output error, greedily, on the grid of ``encode``; equal to ``encode`` where H is diagonal.
+    """Symbols of least output error, greedily, on a grid; where H is diagonal those of ``encode``, or ``column_paths``.
 
     Inputs that were never active (H_ii = 0) get weight zero; then ``damp`` times the mean of the diagonal is
     added to it. With ``act_order`` the columns of largest diagonal go first, while most columns can still
@@ -67,7 +68,9 @@ def gptq(
 
     u_II = inverse_factor(h_II)
     step = step_O.float()
-    largest = largest_symbol(bits)
+    largest = largest_symbol(grid.bits)
+    if isinstance(grid, TrellisGrid):
+        by_path = column_rounder(step[None], [len(step)], grid)
     inputs = len(w_IO)
     for start in range(0, inputs, rounding.block):
         stop = min(start + rounding.block, inputs)
@@ -77,7 +80,10 @@ def gptq(
         gains_B = u_BB.diagonal().tolist()
         for row, gain in enumerate(gains_B):
             w_O = w_IO[start + row]
-            rounded_O = (w_O / step).round_().clamp_(-largest, largest).mul_(step)
+            if isinstance(grid, TrellisGrid):
+                rounded_O = by_path(w_O[None])[0]
+            else:
+                rounded_O = (w_O / step).round_().clamp_(-largest, largest).mul_(step)
             error_O = torch.sub(w_O, rounded_O, out=error_BO[row]).div_(gain)
             # what is stored is the value that was rounded; encode finds the same symbol again
             w_IO[start + row] = rounded_O
@@ -86,18 +92,22 @@ def gptq(
 
     rounded_IO = torch.empty_like(w_IO)
     rounded_IO[order_I] = w_IO
-    return encode(rounded_IO.T, step_O, bits)
+    return encode(rounded_IO.T, step_O, grid.bits)
 
 
 def gptq_batch(
     w_LOI: Float[Tensor, "L O I"],
     h_LII: Float[Tensor, "L I I"],
     step_LO: Float16[Tensor, "L O"],
-    bits: int,
+    grid: Grid | QuantileGrid | TrellisGrid,
     rounding: Gptq,
     names: Sequence[str],
+    rows: Sequence[int],
 ) -> Int8[Tensor, "L O I"]:
     """What ``gptq`` gives for each matrix, in one pass over the columns of all; ``names`` are for error messages.
+
+    Matrices may be stacks of some that read one input, with so many ``rows``: where symbols of a column hang together,
+    they do within each of those.
 
     A GPU waits for the next column and not for the width of this one, so a batch costs it what one matrix costs. A
     CPU gains nothing but on matrices so small that it waits, too.
@@ -123,7 +133,9 @@ def gptq_batch(
     eye_II = torch.eye(h_LII.shape[1]).to(h_LII)
     u_LII = torch.linalg.solve_triangular(lower_LII.flip(1, 2), eye_II, upper=True)
     step_LO = step_LO.float()
-    largest = largest_symbol(bits)
+    largest = largest_symbol(grid.bits)
+    if isinstance(grid, TrellisGrid):
+        by_path = column_rounder(step_LO, rows, grid)
     inputs = len(w_ILO)
     for start in range(0, inputs, rounding.block):
         stop = min(start + rounding.block, inputs)
@@ -132,7 +144,10 @@ def gptq_batch(
         u_BBL1 = u_LII[:, start:stop, start:stop, None].movedim(0, 2).contiguous()
         for row in range(stop - start):
             w_LO = w_ILO[start + row]
-            rounded_LO = (w_LO / step_LO).round_().clamp_(-largest, largest).mul_(step_LO)
+            if isinstance(grid, TrellisGrid):
+                rounded_LO = by_path(w_LO)
+            else:
+                rounded_LO = (w_LO / step_LO).round_().clamp_(-largest, largest).mul_(step_LO)
             error_LO = torch.sub(w_LO, rounded_LO, out=error_BLO[row]).div_(u_BBL1[row, row])
             w_ILO[start + row] = rounded_LO
             w_ILO[start + row + 1 : stop].addcmul_(u_BBL1[row, row + 1 :], error_LO, value=-1.0)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float16, Int8
 from torch import Tensor
 
-from fairway.spec.quant import Grid, QuantileGrid
+from fairway.spec.quant import Grid, QuantileGrid, TrellisGrid
 
 # The smallest positive half: a step of zero would turn a row of tiny weights into 0/0.
 _GRID_SMALLEST_STEP = 2.0**-24
@@ -19,7 +19,7 @@ def largest_symbol(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
-def row_steps(w_OI: Float[Tensor, "O I"], grid: Grid | QuantileGrid) -> Float16[Tensor, " O"]:
+def row_steps(w_OI: Float[Tensor, "O I"], grid: Grid | QuantileGrid | TrellisGrid) -> Float16[Tensor, " O"]:
     """What each row's clip over the largest symbol is; positive, in half precision.
 
     The clip is so many standard deviations of the row, or a quantile of its absolute values. Not finite where the row

@@ -25,11 +25,12 @@ from fairway.quant.plan import input_part, plan
 from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, unbake
 from fairway.quant.rounding import Rounder, round_matrix
 from fairway.quant.sensitivity import BITS_TENSOR, bits_tensor, sensitive_bits, with_bits
+from fairway.quant.trellis_codec import stream_grid, trellis_decoded, trellis_stream
 from fairway.quant.triangle import make_symmetric, square, symmetric_energy, triangle, triangle_names
 from fairway.runtime.events import EventLog
 from fairway.runtime.seeding import generator
 from fairway.spec.model import Loops, ModelSpec
-from fairway.spec.quant import Gptq, GradientBits, Lqer, QuantSpec, RoundedGates, Triangles
+from fairway.spec.quant import Gptq, GradientBits, Lqer, QuantSpec, RoundedGates, TrellisGrid, Triangles
 from fairway.spec.roles import Role
 
 ROTATION_LIMIT = 1e-3
@@ -204,6 +205,9 @@ def pack(
         tensors += factors
     streams = []
     for stream, raw in to_streams(tensors, quantized).items():
+        if isinstance(stream_grid(quant, stream), TrellisGrid):
+            streams.append(trellis_stream(quant, tensors, stream, raw))
+            continue
         if quant.codec == "zlib":
             streams.append(StoredStream(stream, "zlib", deflated(raw, value_bytes(stream)), len(raw)))
             continue
@@ -230,6 +234,9 @@ def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
     """Symbols, steps and kept tensors of an artifact; ``ArtifactError`` if a payload or a value is damaged."""
     streams = {}
     for s in artifact.streams:
+        if s.codec == "trellis" and isinstance(stream_grid(quant, s.name), TrellisGrid):
+            streams[s.name] = trellis_decoded(quant, s.payload, stream_shapes(artifact.tensors, s.name))
+            continue
         if quant.codec == "zlib":
             streams[s.name] = inflated(s.payload, s.raw_size, value_bytes(s.name))
             continue

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairway.errors import GateError
-from fairway.spec.quant import Grid, Kept, QuantileGrid, QuantSpec
+from fairway.spec.quant import Grid, Kept, QuantileGrid, QuantSpec, TrellisGrid
 from fairway.spec.roles import ATTENTION_ROLES, MATRIX_ROLES, MLP_ROLES, Role, role_of, split_matrix_name
 
 KEPT_BITS = 16
@@ -32,7 +32,7 @@ class Treatment:
     name: str
     role: Role
     shape: tuple[int, ...]
-    grid: Grid | QuantileGrid | None
+    grid: Grid | QuantileGrid | TrellisGrid | None
 
     @property
     def bits(self) -> int:
@@ -46,7 +46,7 @@ def input_part(name: str) -> str | None:
     return INPUT_PARTS[split_matrix_name(name)[1]] if role in MATRIX_ROLES else None
 
 
-def grid_of(role: Role, quant: QuantSpec) -> Grid | QuantileGrid | None:
+def grid_of(role: Role, quant: QuantSpec) -> Grid | QuantileGrid | TrellisGrid | None:
     """The grid of a role's tensors; None for those that are kept."""
     if role in ATTENTION_ROLES:
         return quant.attention

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from fairway.errors import GateError
 from fairway.quant.gptq import gptq, relative_error
-from fairway.quant.grid import decode, encode, row_steps
+from fairway.quant.grid import decode, row_steps
 from fairway.quant.plan import Treatment
-from fairway.spec.quant import Gptq, Grid, QuantileGrid, QuantSpec
+from fairway.quant.trellis_columns import nearest_symbols
+from fairway.spec.quant import Gptq, Grid, QuantileGrid, QuantSpec, TrellisGrid
 
 _ROUNDING_NO_ERROR = 1e-12
 
@@ -22,6 +23,7 @@ class Rounded:
     symbols: Int8[Tensor, "O I"]
     steps: Float16[Tensor, " O"]
     error_nearest: float
+    """Of ``nearest_symbols``."""
     error_gptq: float | None
     """None where the recipe rounds to nearest."""
 
@@ -43,22 +45,28 @@ Rounder = Callable[
 
 
 def round_matrix(
-    name: str, w_OI: Float[Tensor, "O I"], h_II: Float[Tensor, "I I"], grid: Grid | QuantileGrid, quant: QuantSpec
+    name: str,
+    w_OI: Float[Tensor, "O I"],
+    h_II: Float[Tensor, "I I"],
+    grid: Grid | QuantileGrid | TrellisGrid,
+    quant: QuantSpec,
 ) -> Rounded:
     """A matrix on its grid by the recipe's rounding; ``name`` is for error messages."""
     step_O = sound_steps(name, w_OI, grid)
-    nearest = encode(w_OI, step_O, grid.bits)
+    nearest = nearest_symbols(w_OI, step_O, grid, quant.rounding)
     error_nearest = relative_error(w_OI, decode(nearest, step_O), h_II)
     if not isinstance(quant.rounding, Gptq):
         return Rounded(nearest, step_O, error_nearest, None)
     try:
-        symbols = gptq(w_OI, h_II, step_O, grid.bits, quant.rounding)
+        symbols = gptq(w_OI, h_II, step_O, grid, quant.rounding)
     except GateError as error:
         raise GateError(f"tensor {name}: {error}") from error
     return Rounded(symbols, step_O, error_nearest, relative_error(w_OI, decode(symbols, step_O), h_II))
 
 
-def sound_steps(name: str, w_OI: Float[Tensor, "O I"], grid: Grid | QuantileGrid) -> Float16[Tensor, " O"]:
+def sound_steps(
+    name: str, w_OI: Float[Tensor, "O I"], grid: Grid | QuantileGrid | TrellisGrid
+) -> Float16[Tensor, " O"]:
     """The steps of a matrix's rows; ``GateError`` if one is not finite."""
     step_O = row_steps(w_OI, grid)
     if not bool(step_O.isfinite().all()):

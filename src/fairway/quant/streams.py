@@ -8,6 +8,7 @@ from fairway.quant.codecs import decompress
 from fairway.quant.deflate import inflated
 from fairway.quant.packing import value_bytes
 from fairway.quant.pergroup import unpergrouped
+from fairway.quant.trellis_codec import trellis_decoded
 from fairway.spec.quant import Grid, QuantSpec
 
 _GRID = Grid(bits=8, clip_sigmas=1.0)
@@ -23,6 +24,8 @@ def raw_streams(artifact: Artifact) -> dict[str, bytes]:
             found[s.name] = inflated(s.payload, s.raw_size, value_bytes(s.name))
         elif s.codec == "classes":
             found[s.name] = unclassed(_ANY, s.payload, stream_shapes(artifact.tensors, s.name))
+        elif s.codec == "trellis":
+            found[s.name] = trellis_decoded(_ANY, s.payload, stream_shapes(artifact.tensors, s.name))
         elif s.codec == "lrzip":
             found[s.name] = unpergrouped(_ANY, s.payload, stream_shapes(artifact.tensors, s.name))
         else:

@@ -7,6 +7,10 @@ from fairway.spec.data import STRICT
 
 CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib", "classes", "pergroup", "pergroup_or_range"]
 
+TRELLIS_STATES = (4, 8, 16, 32, 64, 128, 256)
+TRELLIS_LONGEST = 65_535
+"""Rows of a segment at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
@@ -48,6 +52,38 @@ class QuantileGrid:
             raise ValueError(f"bits must be 2..8, got {self.bits}")
         if not self.quantiles or not all(0 < quantile <= 1 for quantile in self.quantiles):
             raise ValueError(f"quantiles must be above 0 and at most 1, one or more, got {list(self.quantiles)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrellisGrid:
+    """Symbols of a column hang together: a path through a trellis says which may follow (entropy-coded TCQ).
+
+    One step a row, as for kind ``sigmas``: step = clip_sigmas * std(row) / (2**(bits-1) - 1). In each place every other
+    symbol is allowed, so the step of equal rate is half that of kind ``sigmas``, with one bit more.
+    """
+
+    __pydantic_config__ = STRICT
+    kind: Literal["trellis"] = "trellis"
+    bits: int
+    clip_sigmas: float
+    scale_floor: float = 1e-10
+    states: int = 64
+    """4, 8, 16, 32, 64, 128 or 256: twice as many take twice as long and save some 0.005 bits a weight."""
+    segment: int = 256
+    """Rows after which the path begins anew: segments are worked at together, each costs about 2 bits."""
+    engine: Literal["torch", "compiled"] = "torch"
+    """Who finds the paths, which are the same ones: torch, or code that a C compiler makes at first use, on a CPU."""
+
+    def __post_init__(self) -> None:
+        """Refuse bits that do not fit a signed byte or give no choice, and states that no code is known for."""
+        if not 3 <= self.bits <= 8:
+            raise ValueError(f"bits must be 3..8 for a grid of kind trellis, got {self.bits}")
+        if self.clip_sigmas <= 0:
+            raise ValueError(f"clip_sigmas must be positive, got {self.clip_sigmas}")
+        if self.states not in TRELLIS_STATES:
+            raise ValueError(f"states must be one of {', '.join(map(str, TRELLIS_STATES))}, got {self.states}")
+        if not 1 <= self.segment <= TRELLIS_LONGEST:
+            raise ValueError(f"segment must be 1..{TRELLIS_LONGEST}, got {self.segment}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,9 +292,9 @@ class QuantSpec:
     """What happens to each role; every other tensor is kept in half precision."""
 
     __pydantic_config__ = STRICT
-    attention: Grid | QuantileGrid
-    mlp: Grid | QuantileGrid
-    embedding: Grid | QuantileGrid
+    attention: Grid | QuantileGrid | TrellisGrid
+    mlp: Grid | QuantileGrid | TrellisGrid
+    embedding: Grid | QuantileGrid | TrellisGrid
     mixing: RoleBits | GradientBits = field(default_factory=RoleBits)
     kept: NoneKept | Kept = field(default_factory=NoneKept)
     gates: HalfGates | RoundedGates = field(default_factory=HalfGates)
@@ -276,7 +312,7 @@ class QuantSpec:
     classes of lines. ``pergroup``: #1855's, by the program lrzip; ``pergroup_or_range`` makes do without it."""
 
     def __post_init__(self) -> None:
-        """Refuse triangles of turned matrices, gradients of no training text, and what is not turned turned online."""
+        """Refuse what does not go together: of triangles, of gradients, of trellises, and of turning online."""
         if self.rotate_online and isinstance(self.rotation, NoRotation):
             raise ValueError("rotate_online needs rotation of kind hadamard")
         if isinstance(self.mixing, GradientBits) and isinstance(self.triangles, Triangles):
@@ -287,3 +323,10 @@ class QuantSpec:
             raise ValueError("mixing of kind gradient needs calibration of kind training: own text has no loss")
         if isinstance(self.triangles, Triangles) and isinstance(self.rotation, Hadamard):
             raise ValueError("triangles need rotation of kind none: a turned matrix is not symmetric")
+        has_trellis = any(isinstance(grid, TrellisGrid) for grid in (self.attention, self.mlp, self.embedding))
+        if has_trellis and isinstance(self.pruning, PrunedOnes):
+            raise ValueError("pruning of kind ones goes with no grid of kind trellis: there a symbol decides the next")
+        if has_trellis and isinstance(self.mixing, GradientBits):
+            raise ValueError("mixing of kind gradient goes with no grid of kind trellis: more bits are not more rate")
+        if isinstance(self.attention, TrellisGrid) and isinstance(self.triangles, Triangles):
+            raise ValueError("triangles need attention of another kind than trellis: a triangle is one row")
