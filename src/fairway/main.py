@@ -39,8 +39,9 @@ from fairway.quant.own_text import own_text
 from fairway.quant.packing import QuantizedModel
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
 from fairway.quant.pruning import pruned_to_fit
+from fairway.quant.rates import rounded_to_fit
 from fairway.quant.rotation import online_model
-from fairway.quant.sensitivity import sensitivities
+from fairway.quant.sensitivity import row_sensitivities, sensitivities
 from fairway.runtime.events import EventLog
 from fairway.runtime.files import sha256_file, write_bytes_atomic, write_text_atomic
 from fairway.runtime.ranks import Ranks, open_ranks
@@ -49,7 +50,7 @@ from fairway.runtime.tensors import load_tensors, save_tensors
 from fairway.score.evaluate import Score, evaluate
 from fairway.spec.mechanisms import Mtp, SymLayers, SymMix
 from fairway.spec.model import Loops
-from fairway.spec.quant import GradientBits, OwnText, PrunedOnes
+from fairway.spec.quant import GradientBits, Lagrangian, OwnText, PrunedOnes
 from fairway.spec.recipe import Recipe
 from fairway.train.checkpoint import load_model, model_of, save_model
 from fairway.train.loop import TrainResult, train
@@ -243,7 +244,7 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
 
 
 def calibrated(run: Run, model: Gpt, train_folder: Path, stage: Stage) -> dict[str, Tensor]:
-    """Hessians on the first training batches, and where bits follow gradients, their mean squares on the same."""
+    """Hessians on the first training batches, and where bits or rates follow gradients, their squares on the same."""
     looped = isinstance(run.recipe.model.loops, Loops)
     gathered = collect(
         model,
@@ -255,6 +256,14 @@ def calibrated(run: Run, model: Gpt, train_folder: Path, stage: Stage) -> dict[s
     )
     if isinstance(run.recipe.quant.mixing, GradientBits):
         gathered |= sensitivities(
+            model,
+            training_batches(run.recipe, train_folder, stage.ranks),
+            run.recipe.train.calibration_batches,
+            stage.ranks,
+            looped=looped,
+        )
+    if isinstance(run.recipe.quant.rates, Lagrangian):
+        gathered |= row_sensitivities(
             model,
             training_batches(run.recipe, train_folder, stage.ranks),
             run.recipe.train.calibration_batches,
@@ -288,6 +297,16 @@ def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: 
 
 def rounded_model(run: Run, model: Gpt, gathered: Mapping[str, Tensor], stage: Stage) -> QuantizedModel:
     """One model rounded by its Hessians: by all ranks together where they share the work."""
+    if isinstance(run.recipe.quant.rates, Lagrangian):
+        return rounded_to_fit(
+            model,
+            gathered,
+            run.recipe.quant,
+            run.recipe.quant.rates,
+            {"recipe_sha256": run.recipe_sha256, "seed": run.seed},
+            stage.log,
+            partial(round_in_batches, stage.ranks) if run.recipe.score.ranks == "all" else None,
+        )
     if run.recipe.score.ranks == "all":
         return rotate_gptq(model, gathered, run.recipe.quant, stage.log, partial(round_in_batches, stage.ranks))
     return rotate_gptq(model, gathered, run.recipe.quant, stage.log)

@@ -24,6 +24,8 @@
 - ``artifact``: the file format: header, streams, digest.
 - ``streams``: the streams of any artifact, unpacked.
 - ``pipeline``: the order of all that, its gates and events.
+- ``slopes``: steps at which all matrices have one slope of loss over bits (pure).
+- ``rates``: steps by what the loss feels, that fill the file.
 - ``pruning``: ones set to zero until the file fits.
 - ``members``: two rounded models as one.
 - ``describe``: what lies in an artifact, tensor by tensor.

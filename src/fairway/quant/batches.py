@@ -29,7 +29,7 @@ from fairway.runtime.ranks import Ranks
 from fairway.spec.quant import Gptq, Grid, Nearest, QuantileGrid, QuantSpec, TrellisGrid
 
 Stack = Sequence[Treatment]
-"""Matrices that read one input and have one grid."""
+"""Matrices that read one input and have grids that differ in their steps at most."""
 
 
 def round_in_batches(
@@ -77,19 +77,19 @@ def _batches_parts(batch: Sequence[Stack], threads: int) -> list[Sequence[Stack]
 
 
 def stacked(treatments: Sequence[Treatment], hessians: Mapping[str, Tensor]) -> list[list[Stack]]:
-    """Batches of stacks that go together: of one input, one shape and one grid."""
+    """Batches of stacks that go together: of one input, one shape and as many bits."""
     stacks: dict[tuple[str, str | None, int], list[Treatment]] = {}
     for treatment in treatments:
         name = treatment.name
-        # grids by identity: a plan hands out the recipe's own, and those of a bundled program have no hash
+        # those of one input have one role's grid, whose steps alone may differ; grids of a bundled program have no hash
         layer = name.rpartition(".")[0] or name  # a table has an input of its own
-        stack = stacks.setdefault((layer, input_part(name), id(treatment.grid)), [])
+        stack = stacks.setdefault((layer, input_part(name), treatment.bits), [])
         if stack and not torch.equal(hessians[stack[0].name], hessians[name]):
             raise GateError(f"Hessian of {name} must be that of {stack[0].name}, which reads the same input")
         stack.append(treatment)
     batches: dict[object, list[Stack]] = {}
-    for (_, part, grid), stack in stacks.items():
-        batches.setdefault((part, grid, tuple(t.shape for t in stack)), []).append(stack)
+    for (_, part, bits), stack in stacks.items():
+        batches.setdefault((part, bits, tuple(t.shape for t in stack)), []).append(stack)
     return list(batches.values())
 
 
@@ -114,7 +114,7 @@ def _batches_rounded(
     grid = batch[0][0].grid
     assert grid is not None
     steps = [
-        [sound_steps(t.name, w_OI, grid) for t, w_OI in zip(stack, own, strict=True)]
+        [sound_steps(t.name, w_OI, t.grid or grid) for t, w_OI in zip(stack, own, strict=True)]
         for stack, own in zip(batch, weights, strict=True)
     ]
     rows = [t.shape[0] for t in batch[0]]

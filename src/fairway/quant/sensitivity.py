@@ -4,10 +4,11 @@ A matrix is as sensitive as the mean square of its gradient, averaged over calib
 who rank highest get a bit more than their role has, those who rank lowest one less.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from fairway.data.batches import Batch
@@ -22,6 +23,9 @@ from fairway.spec.quant import GradientBits
 BITS_TENSOR = "bits"
 """Among the kept tensors of a quantized model: bits of the others in the plan's order."""
 
+ROW_SENSITIVITY_END = ".row_sensitivity"
+"""What row sensitivities are called beside the Hessians."""
+
 _SENSITIVITY_END = ".sensitivity"
 _SENSITIVITY_LEAST_BITS, _SENSITIVITY_MOST_BITS = 2, 8
 
@@ -32,8 +36,38 @@ def sensitivities(model: Gpt, batches: Iterable[Batch], count: int, ranks: Ranks
     A batch is one of each rank, whose gradients are averaged first; so every rank returns the same. It lies beside the
     Hessians, on the CPU.
     """
-    parameters = dict(model.named_parameters())
     sums: dict[str, Tensor] = {}
+    for _, name, gradient in _sensitivity_gradients(model, batches, count, ranks, looped=looped):
+        key = f"{name}{_SENSITIVITY_END}"
+        square = gradient.double().square().mean().cpu()
+        sums[key] = sums[key] + square if key in sums else square
+    return {key: total / count for key, total in sums.items()}
+
+
+def row_sensitivities(
+    model: Gpt, batches: Iterable[Batch], count: int, ranks: Ranks, *, looped: bool
+) -> dict[str, Float[Tensor, " O"]]:
+    """``NAME.row_sensitivity`` of each matrix: for each row half the sum of squares of a token's gradient; float32.
+
+    A batch is one of each rank, as for ``sensitivities``. Tokens' gradients are taken not to go together, so that
+    their squares sum to the batch's square, times tokens as its loss is a mean: Fisher's information by the texts' own
+    next tokens. With ``x`` as the share of the row's output energy that rounding loses, as many nats times ``x`` is
+    what the loss rises by, to the second order.
+    """
+    sums: dict[str, Tensor] = {}
+    for tokens, name, gradient in _sensitivity_gradients(model, batches, count, ranks, looped=looped):
+        if gradient.ndim == 2:
+            key = f"{name}{ROW_SENSITIVITY_END}"
+            square = gradient.double().square().sum(1).cpu() * (tokens * ranks.world / 2)
+            sums[key] = sums[key] + square if key in sums else square
+    return {key: (total / count).float() for key, total in sums.items()}
+
+
+def _sensitivity_gradients(
+    model: Gpt, batches: Iterable[Batch], count: int, ranks: Ranks, *, looped: bool
+) -> Iterator[tuple[int, str, Tensor]]:
+    """Of each batch, each tensor's name and its gradient, a mean over ranks, and the tokens of one rank."""
+    parameters = dict(model.named_parameters())
     stream = iter(batches)
     for _ in range(count):
         here = next(stream).to(ranks.device)  # a loader has no end
@@ -44,10 +78,7 @@ def sensitivities(model: Gpt, batches: Iterable[Batch], count: int, ranks: Ranks
         found = [gradient.contiguous() for gradient in own]
         ranks.mean_(found)
         for name, gradient in unbank(dict(zip(parameters, found, strict=True)), model.spec).items():
-            key = f"{name}{_SENSITIVITY_END}"
-            square = gradient.double().square().mean().cpu()
-            sums[key] = sums[key] + square if key in sums else square
-    return {key: total / count for key, total in sums.items()}
+            yield here.targets_BT.numel(), name, gradient
 
 
 def sensitive_bits(

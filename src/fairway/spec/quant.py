@@ -115,6 +115,48 @@ class GradientBits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandSet:
+    """Steps are those of the roles' grids."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["hand"] = "hand"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lagrangian:
+    """Each matrix's steps are so many times its role's that a byte more is worth as much to the loss everywhere.
+
+    All together fill the file: what the loss feels is measured on the calibration batches, backwards too.
+    """
+
+    __pydantic_config__ = STRICT
+    kind: Literal["lagrangian"] = "lagrangian"
+    cap_bytes: int = 16_000_000
+    """Of artifact and code together."""
+    code_bytes: int = 32_000
+    """What the code is reckoned at: whoever carries the recipe out then rounds alike, whatever the code's form."""
+    headroom_bytes: int = 0
+    """Of the cap, left unused."""
+    tolerance_bytes: int = 2_000
+    """How many more may be."""
+
+    def __post_init__(self) -> None:
+        """Refuse targets that nothing meets."""
+        if min(self.code_bytes, self.headroom_bytes) < 0 or self.target_bytes <= 0:
+            raise ValueError(
+                f"cap_bytes ({self.cap_bytes}) must be above code_bytes ({self.code_bytes}) and headroom_bytes"
+                f" ({self.headroom_bytes}) together, both 0 or more"
+            )
+        if self.tolerance_bytes < 1:
+            raise ValueError(f"tolerance_bytes must be at least 1, got {self.tolerance_bytes}")
+
+    @property
+    def target_bytes(self) -> int:
+        """What the artifact may have."""
+        return self.cap_bytes - self.code_bytes - self.headroom_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Nearest:
     """Round each weight by itself."""
 
@@ -296,6 +338,7 @@ class QuantSpec:
     mlp: Grid | QuantileGrid | TrellisGrid
     embedding: Grid | QuantileGrid | TrellisGrid
     mixing: RoleBits | GradientBits = field(default_factory=RoleBits)
+    rates: HandSet | Lagrangian = field(default_factory=HandSet)
     kept: NoneKept | Kept = field(default_factory=NoneKept)
     gates: HalfGates | RoundedGates = field(default_factory=HalfGates)
     correction: NoCorrection | Lqer = field(default_factory=NoCorrection)
@@ -328,5 +371,21 @@ class QuantSpec:
             raise ValueError("pruning of kind ones goes with no grid of kind trellis: there a symbol decides the next")
         if has_trellis and isinstance(self.mixing, GradientBits):
             raise ValueError("mixing of kind gradient goes with no grid of kind trellis: more bits are not more rate")
+        if isinstance(self.rates, Lagrangian):
+            self._check_rates()
         if isinstance(self.attention, TrellisGrid) and isinstance(self.triangles, Triangles):
             raise ValueError("triangles need attention of another kind than trellis: a triangle is one row")
+
+    def _check_rates(self) -> None:
+        """Refuse what goes with no rates of kind lagrangian."""
+        for name, part, kinds, reason in (
+            ("mixing", self.mixing, GradientBits, "bits by gradient would be weighed twice"),
+            ("pruning", self.pruning, PrunedOnes, "both would fill the file"),
+            ("triangles", self.triangles, Triangles, "a triangle has the steps of its role"),
+            ("calibration", self.calibration, OwnText, "own text has no loss"),
+            ("attention", self.attention, QuantileGrid, "its steps are not in proportion to deviations"),
+            ("mlp", self.mlp, QuantileGrid, "its steps are not in proportion to deviations"),
+            ("embedding", self.embedding, QuantileGrid, "its steps are not in proportion to deviations"),
+        ):
+            if isinstance(part, kinds):
+                raise ValueError(f"rates of kind lagrangian go with no {name} of kind {part.kind}: {reason}")

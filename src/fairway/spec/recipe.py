@@ -6,7 +6,16 @@ from fairway.spec.data import STRICT, DataSpec
 from fairway.spec.mechanisms import NoSymmetry
 from fairway.spec.model import ModelSpec
 from fairway.spec.optim import OptimSpec
-from fairway.spec.quant import HalfGates, NoCorrection, NoneKept, NoPruning, NoTriangles, QuantSpec, TrainingText
+from fairway.spec.quant import (
+    HalfGates,
+    HandSet,
+    NoCorrection,
+    NoneKept,
+    NoPruning,
+    NoTriangles,
+    QuantSpec,
+    TrainingText,
+)
 from fairway.spec.score import ScoreSpec
 from fairway.spec.train import TrainSpec
 
@@ -52,12 +61,13 @@ class Recipe:
             and isinstance(self.quant.pruning, NoPruning)
             and isinstance(self.quant.triangles, NoTriangles)
             and isinstance(self.quant.calibration, TrainingText)
+            and isinstance(self.quant.rates, HandSet)
             and isinstance(self.model.symmetry, NoSymmetry)
             and not self.quant.rotate_online
         ):
             raise ValueError(
                 "score.logit_ensemble needs model.symmetry and quant.kept, gates, correction, pruning, triangles,"
-                " calibration and rotate_online as they are by default: nothing else is made twice"
+                " calibration, rates and rotate_online as they are by default: nothing else is made twice"
             )
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ValueError(f"seeds must be distinct and at least one, got {list(self.seeds)}")
