@@ -20,7 +20,6 @@ trellises, whose paths would have to know.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -70,19 +69,19 @@ def rounded_to_fit(
     turns = rotations({t.name: t.shape for t in treatments}, quant.rotation)
     curves = measured_curves(rounds, treatments, state, hessians, turns, quant)
 
+    tried: dict[float, dict[str, Both]] = {}
+
     def size(slope: float) -> int:
-        factors = allocation(curves, slope)
-        rounded = rotate_gptq(model, hessians, quant, None, partial(round_rated, factors, rounds))
-        found = len(pack(rounded, quant, extra))
+        tried[slope] = round_rated(allocation(curves, slope), rounds, treatments, state, hessians, turns, quant)
+        found = len(pack(rotate_gptq(model, hessians, quant, None, lambda *_: tried[slope]), quant, extra))
         if events is not None:
             events.emit("rates_try", nats_a_byte=8 * 2.0**slope, artifact_bytes=found)
         return found
 
     slope = fitting_slope(curves, size, rates.target_bytes, rates.tolerance_bytes)
-    factors = allocation(curves, slope)
     if events is not None:
         _rates_tell(events, curves, treatments, hessians, slope, rates)
-    return rotate_gptq(model, hessians, quant, events, partial(round_rated, factors, rounds))
+    return rotate_gptq(model, hessians, quant, events, lambda *_: tried[slope])
 
 
 def _rates_tell(

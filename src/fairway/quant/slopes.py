@@ -38,7 +38,7 @@ class Curve:
         """
         corners = self._hull()
         if len(corners) == 1:
-            return max(self.least, self.first + corners[0])
+            return max(self.least, float(self.first + corners[0]))
         middles = [self.first + (i + j) / 2 for i, j in zip(corners[:-1], corners[1:], strict=True)]
         slopes = [self._slope(i, j) for i, j in zip(corners[:-1], corners[1:], strict=True)]
         place = sum(each < slope for each in slopes)
@@ -49,7 +49,8 @@ class Curve:
         else:
             share = (slope - slopes[place - 1]) / (slopes[place] - slopes[place - 1])
             found = middles[place - 1] + share * (middles[place] - middles[place - 1])
-        return min(max(found, self.least, self.first + corners[0]), max(self.least, self.first + corners[-1]))
+        finest, coarsest = (max(self.least, float(self.first + corner)) for corner in (corners[0], corners[-1]))
+        return min(max(found, finest), coarsest)
 
     def bits_at(self, octaves: float) -> float:
         """Bits of the matrix at such a step."""
@@ -128,7 +129,7 @@ def fitting_slope(
 def _slopes_of_bytes(curves: Sequence[Curve], wanted: float) -> float:
     """Where the curves have so many bytes, or the nearest end of what they may have."""
     low, high = -_SLOPES_ALL, _SLOPES_ALL
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
         if allocated_bits(curves, middle) / 8 > wanted:
             low = middle
