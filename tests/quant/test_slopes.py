@@ -23,6 +23,7 @@ def quadratic(name, weights, nats, least=-math.inf):
 problems = st.lists(st.tuples(st.integers(1, 10_000), st.floats(1e-6, 1e-4)), min_size=1, max_size=8)
 
 
+@settings(deadline=None, max_examples=20)
 @given(problems, st.floats(0.5, 8.0))
 def test_on_quadratic_problems_every_weight_loses_alike(sizes, scale):
     curves = [quadratic(str(i), weights, weights * nats) for i, (weights, nats) in enumerate(sizes)]
@@ -33,6 +34,7 @@ def test_on_quadratic_problems_every_weight_loses_alike(sizes, scale):
     assert lost == pytest.approx([2 / 3 * scale * 1e-5] * len(lost), rel=1e-6)
 
 
+@settings(deadline=None, max_examples=20)
 @given(problems, st.floats(-25.0, -5.0), st.randoms(use_true_random=False))
 def test_no_other_steps_of_as_many_bits_lose_less(sizes, slope, random):
     curves = [quadratic(str(i), weights, weights * nats) for i, (weights, nats) in enumerate(sizes)]
@@ -61,6 +63,7 @@ def amounts(draw):
     return bits, nats, draw(st.floats(-3.0, 0.0))
 
 
+@settings(deadline=None, max_examples=20)
 @given(amounts(), st.lists(st.floats(-60.0, 60.0), min_size=2, max_size=9))
 def test_steps_rise_and_bits_fall_with_the_slope_and_stay_in_range(drawn, slopes):
     bits, nats, least = drawn
@@ -76,7 +79,7 @@ def test_a_matrix_that_nothing_depends_on_has_the_coarsest_steps():
     assert Curve("dead", -2, [9.0, 6.0, 3.0], [0.0, 0.0, 0.0]).octaves_at(-100.0) == 0.0
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(few, st.floats(0.2, 0.9), st.integers(-3000, 3000), st.floats(0.97, 1.03))
 def test_the_file_is_filled_whatever_the_curves_leave_out(sizes, share, container, bias):
     curves = [quadratic(str(i), 1000 * weights, weights * nats) for i, (weights, nats) in enumerate(sizes)]
