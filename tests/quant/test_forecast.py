@@ -11,7 +11,7 @@ from fairway.quant.forecast import forecast, symbol_bits
 from fairway.quant.grid import encode, row_steps
 from fairway.quant.pipeline import pack, rotate_gptq
 from fairway.spec.model import ModelSpec
-from fairway.spec.quant import Grid, Nearest, QuantSpec
+from fairway.spec.quant import Grid, Lagrangian, Nearest, QuantSpec
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,13 @@ def test_the_published_sizes_are_met_within_two_percent(recipe):
         size = forecast(replace(recipe, model=spec, data=data, quant=quant)).total_bytes
         assert size == pytest.approx(model_bytes, rel=0.02)
         assert math.isfinite(size)
+
+
+def test_a_file_that_is_to_be_filled_is_forecast_full(recipe):
+    plain = forecast(recipe).total_bytes
+    for share in (0.7, 1.2):
+        rates = Lagrangian(cap_bytes=round(share * plain), code_bytes=0, tolerance_bytes=200)
+        found = forecast(replace(recipe, quant=replace(recipe.quant, rates=rates)))
+        assert found.total_bytes == pytest.approx(share * plain, abs=700)
+    roomy = forecast(replace(recipe, quant=replace(recipe.quant, rates=Lagrangian()))).total_bytes
+    assert plain < roomy < 2 * plain

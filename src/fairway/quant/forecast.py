@@ -21,7 +21,7 @@ from fairway.quant.grid import largest_symbol
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, raw_sizes
 from fairway.quant.plan import Treatment, plan
 from fairway.quant.triangle import triangle_names
-from fairway.spec.quant import Grid, Lqer, QuantileGrid, RoundedGates, TrellisGrid, Triangles
+from fairway.spec.quant import Grid, Lagrangian, Lqer, QuantileGrid, RoundedGates, TrellisGrid, Triangles
 from fairway.spec.recipe import Recipe
 from fairway.spec.roles import Role
 
@@ -33,6 +33,9 @@ _FORECAST_KEPT_BYTES = 1.5
 _FORECAST_FACTOR_BITS = {3: 0.9, 5: 3.2, GATE_BITS: 7.5}
 _FORECAST_TABLE_BYTES = 70
 """Frequencies of one stream of symbols."""
+_FORECAST_FINEST_BITS = 3.0
+"""More than by hand, of steps by ``rates`` that are as fine as they may be."""
+_FORECAST_CONTAINER_BYTES = 1_000
 # a digest that deflates as badly as a real one
 _FORECAST_EXTRA = {"recipe_sha256": "365c1d79011db9cbf8f8462c1b92a044a60ed907763519054fea6916dddc0357", "seed": 1337}
 
@@ -118,12 +121,26 @@ def forecast(recipe: Recipe) -> SizeForecast:
             tensor.count * _FORECAST_FACTOR_BITS[tensor.bits] / 8 for tensor in factors
         )
     steps = rows * _FORECAST_STEP_BYTES
+    if isinstance(recipe.quant.rates, Lagrangian):
+        _forecast_fill(by_role, treatments, recipe.quant.rates, steps)
     parts = {role: round(size) for role, size in by_role.items()}
     sizes = {**parts, STEPS_STREAM: round(steps)}
     # the real writer, over empty payloads of the right length: header and digest are what they will be
     streams = tuple(StoredStream(name, "range", bytes(sizes[name]), raw) for name, raw in raw_sizes(tensors).items())
     data = write_artifact(Artifact(tensors, streams, recipe.quant.rotation, _FORECAST_EXTRA))
     return SizeForecast(by_role=parts, steps_bytes=sizes[STEPS_STREAM], container_bytes=len(data) - sum(sizes.values()))
+
+
+def _forecast_fill(by_role: dict[str, float], treatments: Sequence[Treatment], rates: Lagrangian, steps: float) -> None:
+    """As many bits a weight more or fewer, the same for all, as fill the file; at most what the finest steps have."""
+    counts: dict[str, int] = {}
+    for treatment in treatments:
+        if treatment.grid is not None:
+            counts[treatment.role.value] = counts.get(treatment.role.value, 0) + prod(treatment.shape)
+    rest = rates.target_bytes - rates.tolerance_bytes / 2 - _FORECAST_CONTAINER_BYTES - steps - sum(by_role.values())
+    more = min(rest / sum(counts.values()), _FORECAST_FINEST_BITS / 8)
+    for role, count in counts.items():
+        by_role[role] = max(by_role[role] + more * count, _FORECAST_TABLE_BYTES)
 
 
 def _forecast_factors(treatments: Sequence[Treatment], lqer: Lqer) -> list[StoredTensor]:
