@@ -127,7 +127,10 @@ def stacks(
         if turn_II is not None:
             h_turned = {name: bake_hessian(h_II, turn_II) for name, h_II in h.items()}
             turned = Stack(
-                labels, kinds_L, bake(plain.w_LOI, turn_II), torch.stack([h_turned[name] for name in labels])
+                labels,
+                kinds_L,
+                torch.stack([bake(w_OI, turn_II) for w_OI in plain.w_LOI]),
+                torch.stack([h_turned[name] for name in labels]),
             )
         yield plain, turned
 
@@ -267,20 +270,21 @@ def _told(found: list[Point], steps: Sequence[float], compiled: bool) -> Result:
         numbers[f"turn_trellis_error.{role.value}"] = _saved(found, TURNED_PATH, PATH, _TRAINED, role)[0]
     rate = _curve(turned, GPTQ, _TRAINED, None)[0]
     numbers["bits_share"] = numbers["trellis_bits"] / float(np.mean(rate))
-    engine = "found by compiled code" if compiled else "of the first checkpoint only: there is no C compiler here"
+    engine = "by compiled code" if compiled else "of the first checkpoint only: there is no C compiler here"
     paragraph = (
-        f"A trellis of {STATES} states (paths {engine}) loses {numbers['trellis_error']:.1%} less of the outputs'"
-        f" energy than scalar GPTQ at equal rate (block matrices; Gaussian {numbers['trellis_error_null']:.1%}), or takes"
-        f" {numbers['trellis_bits']:.3f} bits a weight less at equal error ({numbers['bits_share']:.1%} of"
-        f" {np.mean(rate):.2f} bits; Gaussian {numbers['trellis_bits_null']:.3f}). GPTQ over nearest rounding saves"
-        f" {numbers['gptq_error']:.0%} (Gaussian {numbers['gptq_error_null']:.0%})."
-        f" Rotation first saves {numbers['turn_error']:+.1%} of the error of scalar GPTQ (Gaussian"
-        f" {numbers['turn_error_null']:+.1%}) and {numbers['turn_trellis_error']:+.1%} of that of the trellis (Gaussian"
-        f" {numbers['turn_trellis_error_null']:+.1%}), so the trellis gains"
-        f" {numbers['trellis_turned_error']:.1%} over scalar rounding where both are rotated."
-        f" From the bound of Gaussian weights nearest rounding is {numbers['gap_nearest']:.2f} bits away, GPTQ"
-        f" {numbers['gap_gptq']:.3f} (Gaussian {numbers['gap_gptq_null']:.3f}), the trellis"
-        f" {numbers['gap_trellis_gptq']:.3f} (Gaussian {numbers['gap_trellis_gptq_null']:.3f})."
+        f"In block matrices a trellis of {STATES} states (paths {engine}) loses {numbers['trellis_error']:.1%} less of"
+        f" the outputs' energy than scalar GPTQ at equal rate (Gaussian {numbers['trellis_error_null']:.1%}), or takes"
+        f" {numbers['trellis_bits']:.3f} bits a weight less at equal error, {numbers['bits_share']:.1%} of"
+        f" {np.mean(rate):.2f} bits (Gaussian {numbers['trellis_bits_null']:.3f}). GPTQ saves"
+        f" {numbers['gptq_error']:.0%} of what nearest rounding loses (Gaussian {numbers['gptq_error_null']:.0%})."
+        f" Rotation saves {numbers['turn_error']:.1%} of the error of scalar GPTQ (Gaussian"
+        f" {numbers['turn_error_null']:.1%}) and {numbers['turn_trellis_error']:.1%} of that of the trellis (Gaussian"
+        f" {numbers['turn_trellis_error_null']:.1%}); of two that are rotated the trellis loses"
+        f" {numbers['trellis_turned_error']:.1%} less. Bits a weight to the bound for Gaussian weights: nearest"
+        f" rounding {numbers['gap_nearest']:.2f}, GPTQ {numbers['gap_gptq']:.3f} (Gaussian {numbers['gap_gptq_null']:.3f}),"
+        f" trellis {numbers['gap_trellis_gptq']:.3f} ({numbers['gap_trellis_gptq_null']:.3f}), rotated GPTQ"
+        f" {numbers['gap_rotated_gptq']:.3f} ({numbers['gap_rotated_gptq_null']:.3f}), rotated trellis"
+        f" {numbers['gap_rotated_trellis_gptq']:.3f} ({numbers['gap_rotated_trellis_gptq_null']:.3f})."
     )
     return Result(
         study="rate_distortion",
@@ -343,4 +347,6 @@ def _draw(figure: Figure, found: Sequence[Point], roles: Sequence[Role]) -> None
         axes.set_axis_off()
     figure.supxlabel("entropy of a symbol (bits)")
     figure.supylabel("output energy lost (ppm)")
-    every[0].legend(fontsize=6)
+    # where a role is missing there is room
+    lines, labels = every[-1 if len(every) == len(roles) else 0].get_legend_handles_labels()
+    every[-1].legend(lines, labels, fontsize=6 if len(every) == len(roles) else 8)
