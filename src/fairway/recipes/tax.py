@@ -52,8 +52,8 @@ class Calibration:
 POCKET = Calibration(
     name="pocket",
     source=(
-        "three seeds of pocket, each group rounded alone and all together at 1 to 2 times the recipe's steps, flat"
-        " scores; a single rounding on a trellis scatters by 14%"
+        "flat scores of pocket: each group of two seeds rounded alone, all of three seeds together, at 1 to 2 times the"
+        " recipe's steps; on a trellis single roundings scatter by 14%"
     ),
     attention=0.0036,
     mlp=0.0043,

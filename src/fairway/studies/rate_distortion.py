@@ -281,8 +281,9 @@ def _told(found: list[Point], steps: Sequence[float], compiled: bool) -> Result:
         f" {numbers['turn_error_null']:.1%}) and {numbers['turn_trellis_error']:.1%} of that of the trellis (Gaussian"
         f" {numbers['turn_trellis_error_null']:.1%}); of two that are rotated the trellis loses"
         f" {numbers['trellis_turned_error']:.1%} less. Bits a weight to the bound for Gaussian weights: nearest"
-        f" rounding {numbers['gap_nearest']:.2f}, GPTQ {numbers['gap_gptq']:.3f} (Gaussian {numbers['gap_gptq_null']:.3f}),"
-        f" trellis {numbers['gap_trellis_gptq']:.3f} ({numbers['gap_trellis_gptq_null']:.3f}), rotated GPTQ"
+        f" rounding {numbers['gap_nearest']:.2f}, GPTQ {numbers['gap_gptq']:.3f} (Gaussian"
+        f" {numbers['gap_gptq_null']:.3f}), trellis {numbers['gap_trellis_gptq']:.3f}"
+        f" ({numbers['gap_trellis_gptq_null']:.3f}), rotated GPTQ"
         f" {numbers['gap_rotated_gptq']:.3f} ({numbers['gap_rotated_gptq_null']:.3f}), rotated trellis"
         f" {numbers['gap_rotated_trellis_gptq']:.3f} ({numbers['gap_rotated_trellis_gptq_null']:.3f})."
     )
@@ -348,5 +349,5 @@ def _draw(figure: Figure, found: Sequence[Point], roles: Sequence[Role]) -> None
     figure.supxlabel("entropy of a symbol (bits)")
     figure.supylabel("output energy lost (ppm)")
     # where a role is missing there is room
-    lines, labels = every[-1 if len(every) == len(roles) else 0].get_legend_handles_labels()
-    every[-1].legend(lines, labels, fontsize=6 if len(every) == len(roles) else 8)
+    has_room = len(every) > len(roles)
+    every[-1 if has_room else 0].legend(*every[0].get_legend_handles_labels(), fontsize=8 if has_room else 6)
