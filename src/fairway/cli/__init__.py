@@ -13,6 +13,7 @@
 - ``watch``, ``doctor``, ``reproduce``: a command from outside; what a machine can do; a record run again.
 - ``attest``, ``card``: where a record comes from; what is in a folder of shards.
 - ``recipe``, ``inspect``, ``figures``: show a recipe, an artifact, a run.
+- ``recipe_plan``: what a cap buys.
 - ``study``: what trained weights show.
 - ``smoke``: recipes in small, side by side.
 """

@@ -1,4 +1,4 @@
-"""``fairway recipe``: show, resolve, diff, list, size, smoke."""
+"""``fairway recipe``: show, resolve, diff, list, size, plan, smoke."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fairway.cli import smoke
+from fairway.cli import recipe_plan, smoke
 from fairway.cli.runs import Output
 from fairway.quant.forecast import forecast
 from fairway.recipes.aliases import from_environment
@@ -17,6 +17,7 @@ from fairway.recipes.load import load_recipe, write_resolved
 
 app = typer.Typer(no_args_is_help=True)
 app.command("smoke")(smoke.command)
+app.command("plan")(recipe_plan.command)
 
 Name = Annotated[str, typer.Argument(help="A recipe's name, or the path of its .toml file.")]
 

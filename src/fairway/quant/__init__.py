@@ -10,6 +10,7 @@
 - ``trellis``: symbols as one path of least error.
 - ``trellis_compiled``: such paths by a C compiler's code.
 - ``trellis_columns``: columns of matrices along such paths.
+- ``trellis_gain``: what a trellis takes and loses of Gaussian weights, by its states.
 - ``rounding``: a matrix to its grid, with its error.
 - ``batches``: many matrices to their grids, over threads, GPUs and ranks.
 - ``lqer``: low-rank corrections of the matrices that rounding hurt most.

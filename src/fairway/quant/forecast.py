@@ -20,6 +20,7 @@ from fairway.quant.gates import GATE_BITS, GATE_END
 from fairway.quant.grid import largest_symbol
 from fairway.quant.packing import STEPS_STREAM, StoredTensor, raw_sizes
 from fairway.quant.plan import Treatment, plan
+from fairway.quant.trellis_gain import trellis_bits_less
 from fairway.quant.triangle import triangle_names
 from fairway.spec.quant import Grid, Lagrangian, Lqer, QuantileGrid, RoundedGates, TrellisGrid, Triangles
 from fairway.spec.recipe import Recipe
@@ -68,9 +69,14 @@ def expected_clip_sigmas(grid: Grid | QuantileGrid | TrellisGrid, inputs: int) -
 
 
 def symbol_bits(grid: Grid | QuantileGrid | TrellisGrid, inputs: int = 512) -> float:
-    """Entropy in bits of one symbol of a Gaussian row: exact, clamping included."""
+    """Entropy in bits of one symbol of a Gaussian row, clamping included: exact; that of a trellis to 0.001.
+
+    A trellis's state says whether a symbol is even, so one takes about what it takes on the grid of even ones.
+    """
     largest = largest_symbol(grid.bits)
     sigma = largest / expected_clip_sigmas(grid, inputs)
+    if isinstance(grid, TrellisGrid):
+        largest, sigma = largest // 2, sigma / 2
 
     def below(edge: float) -> float:
         return 0.5 * (1.0 + math.erf(edge / sigma / math.sqrt(2.0)))
@@ -78,12 +84,15 @@ def symbol_bits(grid: Grid | QuantileGrid | TrellisGrid, inputs: int = 512) -> f
     edges = [0.0, *(below(symbol + 0.5) for symbol in range(-largest, largest)), 1.0]
     masses = [high - low for low, high in zip(edges, edges[1:], strict=False)]
     bits = -sum(mass * math.log2(mass) for mass in masses if mass > 0)
-    # a trellis's state says whether the symbol is even
-    return bits - 1 if isinstance(grid, TrellisGrid) else bits
+    return bits - trellis_bits_less(grid.states, 1 / sigma) if isinstance(grid, TrellisGrid) else bits
 
 
-def forecast(recipe: Recipe) -> SizeForecast:
-    """Size of the artifact that this recipe's runs will write, from its sizes and grids alone."""
+def planned(recipe: Recipe) -> list[Treatment]:
+    """Treatments of the tensors that this recipe's runs will store, but for factors of corrections and gates."""
+    return _forecast_plan(recipe)[0]
+
+
+def _forecast_plan(recipe: Recipe) -> tuple[list[Treatment], list[StoredTensor]]:
     with torch.device("meta"):
         state = unbank(neutral_parameters(recipe.model), recipe.model)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -99,7 +108,12 @@ def forecast(recipe: Recipe) -> SizeForecast:
         factors += [
             StoredTensor(f"head_gate.{i}{GATE_END}", (heads, inputs), Role.CORRECTION, GATE_BITS) for i in range(layers)
         ]
-    treatments = plan(shapes, recipe.quant)
+    return plan(shapes, recipe.quant), factors
+
+
+def forecast(recipe: Recipe) -> SizeForecast:
+    """Size of the artifact that this recipe's runs will write, from its sizes and grids alone."""
+    treatments, factors = _forecast_plan(recipe)
     by_role: dict[str, float] = {}
     rows = 0
     for treatment in treatments:

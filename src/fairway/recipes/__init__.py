@@ -5,6 +5,8 @@
 - ``mistakes``: what is wrong with a recipe, in one line.
 - ``explain``: show and diff as text.
 - ``catalogue``: every recipe with its size, and whether it has run.
+- ``plan``: what a cap buys: steps, bits, bytes and quantization tax by width, depth and kind of rounding.
+- ``tax``: quantization tax by the steps, and the runs that its coefficients come from.
 - ``aliases``: a published command to a recipe.
 - ``reduce``: the same recipe at a size that a CPU trains in seconds.
 - ``schema``: the JSON schema of ``recipe.json``.

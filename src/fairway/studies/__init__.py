@@ -14,6 +14,7 @@
 - ``weights``: matrices of a checkpoint, Gaussian twins of them, and what their symbols take.
 - ``outliers``: tails of the weights, and whether they make a matrix sensitive.
 - ``rounding_error``: what each way of rounding loses, with the scale floor and without.
+- ``rate_distortion``: bits against lost energy, scalar and trellis, beside the bound.
 - ``averaging``: raw weights, EMA, SWA and LAWA of one run.
 - ``embedding_rows``: rows in half precision by their entropy.
 - ``pruning``: magnitude pruning, fraction by codec.

@@ -16,6 +16,7 @@ NAMES: tuple[str, ...] = (
     "embedding_svd",
     "outliers",
     "rounding_error",
+    "rate_distortion",
     "averaging",
     "embedding_rows",
     "pruning",

@@ -122,9 +122,7 @@ def losses(
         basis_OI, weigh_II = turned if way.turned else plain
         step_O = row_steps(basis_OI, way.grid)
         symbols_OI = (
-            gptq(basis_OI, weigh_II, step_O, way.grid, Gptq())
-            if way.gptq
-            else encode(basis_OI, step_O, way.grid.bits)
+            gptq(basis_OI, weigh_II, step_O, way.grid, Gptq()) if way.gptq else encode(basis_OI, step_O, way.grid.bits)
         )
         rounded_OI = decode(symbols_OI, step_O)
         found.append(

@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fairway.cli.recipe import app
+from fairway.errors import RecipeError
+from fairway.quant.forecast import planned
+from fairway.recipes.load import load_recipe
+from fairway.recipes.plan import REAL_BYTES, plan_rows, resized, scaled_grid
+from fairway.recipes.tax import FULL, POCKET, tax_bpb
+from fairway.spec.quant import Grid, QuantileGrid, TrellisGrid
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDS = sorted((ROOT / "records" / "track_pocket").glob("*_pocket"))
+
+
+def seeds(record: Path) -> list[tuple[int, float]]:
+    """Bytes of the artifact and quantization tax of each run of a record."""
+    found = []
+    for folder in sorted(record.glob("seed*")):
+        events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+        flat = {e["name"]: e["val_bpb"] for e in events if e["event"] == "score" and e["method"] == "flat"}
+        found.append(((folder / "artifact.bin").stat().st_size, flat["quantized"] - flat["float"]))
+    return found
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_a_record_of_pocket_has_the_bytes_and_the_tax_that_are_planned(record):
+    recipe = load_recipe("pocket").recipe
+    runs = seeds(record)
+    (row,), known = plan_rows(recipe, {0: 386_300}, [recipe.model.layers], [recipe.model.width])
+    assert len(runs) >= 3 and known is POCKET
+    assert row.factor == pytest.approx(1.0, abs=0.01) and row.own_bytes == pytest.approx(row.artifact_bytes, rel=0.001)
+    for size, tax in runs:
+        assert REAL_BYTES[0] < size / row.own_bytes < REAL_BYTES[1]
+        assert tax == pytest.approx(row.tax_bpb, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "name, published, off",
+    [("spinquant-mpsgd", 0.0126, 0.02), ("phased-sgd-ttt", 0.0123, 0.06), ("caseops-top", 0.0087, 0.3)],
+)
+def test_published_taxes_are_met_as_well_as_the_calibration_says(name, published, off):
+    tax = sum(tax_bpb(planned(load_recipe(name).recipe), FULL).values())
+    assert tax == pytest.approx(published, rel=off)
+    assert off <= FULL.off
+
+
+def test_a_deeper_model_needs_coarser_steps_and_a_trellis_finer_ones():
+    recipe = load_recipe("spinquant-mpsgd").recipe
+    budget = 15_960_000
+    rows, known = plan_rows(recipe, {0: budget, 64: budget}, [11, 12], [512])
+    assert known is FULL
+    by = {(row.layers, row.states): row for row in rows}
+    assert all(0.999 * budget < row.artifact_bytes <= budget for row in rows)
+    assert by[12, 0].factor > 1.1 * by[11, 0].factor
+    assert by[12, 64].tax_bpb == pytest.approx(0.757 * by[12, 0].tax_bpb, rel=0.02)
+    assert not by[11, 0].extrapolated
+    assert by[12, 0].extrapolated[0] == "12 x 512, measured 11 x 512"
+    assert by[11, 64].extrapolated == ("no trellis was scored at this size",)
+
+
+def test_a_grid_keeps_its_step_and_gets_bits_enough_to_reach():
+    fine = scaled_grid(Grid(bits=6, clip_sigmas=13.0), 0.3, 0)
+    assert (fine.bits, fine.clip_sigmas) == (8, pytest.approx(0.3 * 13.0 / 31 * 127))
+    path = scaled_grid(Grid(bits=6, clip_sigmas=13.0), 1.0, 8)
+    assert isinstance(path, TrellisGrid)
+    assert (path.bits, path.clip_sigmas) == (7, pytest.approx(13.0 / 31 * 63 / 2))
+    assert scaled_grid(path, 1.0, 0).clip_sigmas == pytest.approx(13.0)
+    with pytest.raises(RecipeError, match="kind sigmas or trellis"):
+        scaled_grid(QuantileGrid(bits=6), 1.0, 0)
+
+
+def test_a_model_that_cannot_have_a_size_says_so():
+    model = load_recipe("pocket").recipe.model
+    assert resized(model, 7, 192).lanes.start == model.lanes.start + 2
+    for layers, width, words in ((5, 130, "multiple of 32"), (5, 160, "kv_heads 2.5"), (2, 128, "loops must lie")):
+        with pytest.raises(RecipeError, match=words):
+            resized(model, layers, width)
+
+
+def test_a_cap_that_nothing_fills_is_refused():
+    recipe = load_recipe("pocket").recipe
+    with pytest.raises(RecipeError, match="need more than the 30,000 bytes"):
+        plan_rows(recipe, {0: 30_000}, [5], [128])
+
+
+def test_the_command_prints_a_table_and_json():
+    arguments = ["plan", "pocket", "--layers", "5,6", "--states", "8", "--program", "26000"]
+    told = CliRunner().invoke(app, [*arguments, "--json"])
+    found = json.loads(told.stdout)
+    assert found["program_bytes"] == 26_000 and found["cap_bytes"] == 500_000 and found["headroom_bytes"] == 1_000
+    assert [(row["layers"], row["states"]) for row in found["rows"]] == [(5, 0), (5, 8), (6, 0), (6, 8)]
+    assert found["rows"][1]["quant"]["mlp"]["kind"] == "trellis"
+    shown = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert shown.exit_code == 0 and "trellis 8" in shown.stdout and "extrapolated" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    "option, value", [("--states", "7"), ("--layers", "five"), ("--program", "600000"), ("--width", "0")]
+)
+def test_a_wrong_option_is_one_line(option, value):
+    told = CliRunner().invoke(app, ["plan", "pocket", "--program", "26000", option, value])
+    assert isinstance(told.exception, RecipeError) and "\n" not in str(told.exception)
