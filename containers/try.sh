@@ -35,7 +35,11 @@ esac
 
 command -v bwrap > /dev/null || { echo "try.sh: with buildah it needs bwrap (package bubblewrap)" >&2; exit 2; }
 container=$(buildah from --pull-never "localhost/$image:$tag")
-trap 'buildah rm "$container" > /dev/null' EXIT
+# An engine writes this file; without it no process finds its neighbour on the same machine.
+hosts=$(mktemp)
+chmod 644 "$hosts"
+echo "127.0.0.1 localhost fairway" > "$hosts"
+trap 'buildah rm "$container" > /dev/null; rm -f "$hosts"' EXIT
 root=$(buildah mount "$container")
 say() { buildah inspect --type image --format "$1" "localhost/$image:$tag"; }
 environment=()
@@ -47,5 +51,5 @@ mapfile -t entry < <(say '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}
 work=(--perms 1777 --tmpfs /work)
 if [ -n "${KEEP:-}" ]; then work=(--bind "$(realpath "$KEEP")" /work); fi
 bwrap --unshare-all --unshare-user --uid 1000 --gid 1000 --die-with-parent --new-session --clearenv "${environment[@]}" \
-  --ro-bind "$root" / --dev /dev --proc /proc --perms 1777 --tmpfs /tmp "${work[@]}" --chdir /work \
+  --hostname fairway --ro-bind "$root" / --ro-bind "$hosts" /etc/hosts --dev /dev --proc /proc --perms 1777 --tmpfs /tmp "${work[@]}" --chdir /work \
   -- "${entry[@]}" "$@"
