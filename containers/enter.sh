@@ -1,11 +1,11 @@
 #!/bin/sh
 # Runs a command in a copy of the tree that can be written: enter.sh COMMAND [ARGUMENT ...].
-# The image's own tree and environment are never written to. The copy (CONTAINER_PLACE, /work if unset) takes the entries
+# The image's own tree and environment are never written to. The copy (CONTAINER_PLACE, /fairway if unset) takes the entries
 # that it does not have yet, so that folders mounted there (data, results, records, logs) stay what they are; its .venv
 # is the image's, which `make setup` therefore finds complete. Recipes mounted at /recipes go over the tree's own.
 set -eu
 tree=${CONTAINER_TREE:-/opt/fairway}
-place=${CONTAINER_PLACE:-/work}
+place=${CONTAINER_PLACE:-/fairway}
 mkdir -p "$place"
 for entry in "$tree"/* "$tree"/.[!.]*; do
   name=${entry##*/}

@@ -3,9 +3,9 @@
 #
 #   containers/try.sh cpu make record        containers/try.sh cpu make test        containers/try.sh judge check --help
 #
-# No network, root read-only, a user that is not root, /work and /tmp in memory. ENGINE chooses docker, podman or
+# No network, root read-only, a user that is not root, /fairway and /tmp in memory. ENGINE chooses docker, podman or
 # buildah; with buildah (which runs nothing of the sort by itself) the image is mounted and bubblewrap shuts it in.
-# KEEP=FOLDER makes /work a folder of this machine, so that what the command leaves can be looked at.
+# KEEP=FOLDER makes /fairway a folder of this machine, so that what the command leaves can be looked at.
 set -euo pipefail
 name=${1:?usage: containers/try.sh IMAGE [COMMAND ...]}
 shift
@@ -23,8 +23,8 @@ done
 
 case $engine in
   docker | podman)
-    work=(--tmpfs "/work:exec,mode=1777")
-    if [ -n "${KEEP:-}" ]; then work=(--volume "$(realpath "$KEEP"):/work"); fi
+    work=(--tmpfs "/fairway:exec,mode=1777")
+    if [ -n "${KEEP:-}" ]; then work=(--volume "$(realpath "$KEEP"):/fairway"); fi
     called=$image:$tag@$("$engine" image inspect --format '{{.Id}}' "$image:$tag")
     exec "$engine" run --rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
       "${work[@]}" --tmpfs "/tmp:exec,mode=1777" --env "CONTAINER_IMAGE=$called" "$image:$tag" "$@"
@@ -35,7 +35,11 @@ esac
 
 command -v bwrap > /dev/null || { echo "try.sh: with buildah it needs bwrap (package bubblewrap)" >&2; exit 2; }
 container=$(buildah from --pull-never "localhost/$image:$tag")
-trap 'buildah rm "$container" > /dev/null' EXIT
+# An engine writes this file; without it no process finds its neighbour on the same machine.
+hosts=$(mktemp)
+chmod 644 "$hosts"
+echo "127.0.0.1 localhost fairway" > "$hosts"
+trap 'buildah rm "$container" > /dev/null; rm -f "$hosts"' EXIT
 root=$(buildah mount "$container")
 say() { buildah inspect --type image --format "$1" "localhost/$image:$tag"; }
 environment=()
@@ -44,8 +48,8 @@ while IFS= read -r pair; do
 done < <(say '{{range .OCIv1.Config.Env}}{{println .}}{{end}}')
 environment+=(--setenv CONTAINER_IMAGE "$image:$tag@sha256:$(say '{{.FromImageID}}')")
 mapfile -t entry < <(say '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' | sed '/^$/d')
-work=(--perms 1777 --tmpfs /work)
-if [ -n "${KEEP:-}" ]; then work=(--bind "$(realpath "$KEEP")" /work); fi
+work=(--perms 1777 --tmpfs /fairway)
+if [ -n "${KEEP:-}" ]; then work=(--bind "$(realpath "$KEEP")" /fairway); fi
 bwrap --unshare-all --unshare-user --uid 1000 --gid 1000 --die-with-parent --new-session --clearenv "${environment[@]}" \
-  --ro-bind "$root" / --dev /dev --proc /proc --perms 1777 --tmpfs /tmp "${work[@]}" --chdir /work \
+  --hostname fairway --ro-bind "$root" / --ro-bind "$hosts" /etc/hosts --dev /dev --proc /proc --perms 1777 --tmpfs /tmp "${work[@]}" --chdir /fairway \
   -- "${entry[@]}" "$@"

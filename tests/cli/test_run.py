@@ -68,7 +68,10 @@ def test_a_recipe_runs_in_a_container_without_network_privileges_or_root(fairway
     assert ("--env", "CONTAINER_IMAGE=fairway-cpu:0.1.0@sha256:1234") in pairs
     mounts = [after for before, after in pairs if before == "--mount"]
     assert mounts == [
-        *(f"type=bind,source={checkout / name},target=/work/{name}" for name in ("data", "results", "logs", "records")),
+        *(
+            f"type=bind,source={checkout / name},target=/fairway/{name}"
+            for name in ("data", "results", "logs", "records")
+        ),
         f"type=bind,source={checkout}/workflow/recipes,target=/recipes,readonly",
     ]
     assert all((checkout / name).is_dir() for name in ("data", "results", "logs", "records"))

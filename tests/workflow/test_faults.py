@@ -25,16 +25,19 @@ MOMENTS = {
     "fetch_data": "data/.*.part",
     "bundle": "logs/faults/bundle.log",
     "train": f"{SEED}/train.events.jsonl.part",
-    "calibrate": f"{SEED}/calibrate.events.jsonl.part",
+    "calibrate": f"{SEED}/**/calibrate.events.jsonl.part",
     "rotate_gptq": f"{SEED}/rotate_gptq.events.jsonl.part",
     "compress": f"{SEED}/compress.events.jsonl.part",
-    "evaluate_float": f"{SEED}/float.events.jsonl.part",
-    "evaluate": f"{SEED}/evaluate.events.jsonl.part",
+    "evaluate_float": f"{SEED}/**/float.events.jsonl.part",
+    "evaluate": f"{SEED}/**/evaluate.events.jsonl.part",
     "verify": "logs/faults/verify.seed7.log",
     "record": "records/*/.*.part",
     "figures": "logs/faults/figures.log",
 }
-"""What is there in the middle of each rule and not before: what it is writing, or its log if it writes at the end."""
+"""What is there in the middle of each rule and not before: what it is writing, or its log if it writes at the end.
+
+Within walls a stage writes into a folder beside its outputs.
+"""
 
 ONE_OUTPUT = {
     "resolve_recipe": "results/faults/recipe.json",
@@ -79,11 +82,14 @@ def digests(workplace: Path) -> dict[str, str]:
 
 
 def half_made(workplace: Path) -> list[str]:
-    return [str(path) for top in ("results", "data", "records") for path in (workplace / top).rglob("*.part*")]
+    tops = [workplace / top for top in ("results", "data", "records")]
+    return [str(path) for top in tops for pattern in ("*.part*", ".watch*") for path in top.rglob(pattern)]
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to Snakemake and whatever it started, at once."""
+    if process.poll() is not None:
+        return
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in family:
         try:

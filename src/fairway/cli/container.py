@@ -77,10 +77,10 @@ def container_command(shut: Shut, reference: str, called: str, root: Path, words
     call += ["--security-opt", "no-new-privileges", "--user", shut.user]
     if shut.engine == "podman" and os.getuid() != 0:
         call += ["--userns", "keep-id"]  # without it the caller's number is another user's in the container
-    for folder in ("/work", "/tmp"):
+    for folder in ("/fairway", "/tmp"):
         call += ["--tmpfs", f"{folder}:exec,mode=1777"]
     for name in FOLDERS:
-        call += ["--mount", f"type=bind,source={root / name},target=/work/{name}"]
+        call += ["--mount", f"type=bind,source={root / name},target=/fairway/{name}"]
     call += ["--mount", f"type=bind,source={root / 'workflow' / 'recipes'},target=/recipes,readonly"]
     call += ["--env", f"CONTAINER_IMAGE={called}"]
     if shut.gpus:

@@ -19,7 +19,7 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder that takes the figures.")],
 ) -> None:
     """Draw the figures of a recipe's runs as PNG files."""
-    run = read_run(recipe, results, data)
+    run = read_run(recipe, results, data, with_probes=False)
     track = tomllib.loads(find_track(run.recipe.track, [Path.cwd(), Path(__file__)]).read_text(encoding="utf-8"))
     output.mkdir(parents=True, exist_ok=True)
     for path in write_figures(run, output, cap_bytes=track["size"]["cap_bytes"]):

@@ -20,10 +20,9 @@ from fairway.probes.result import ProbeResult, as_json
 from fairway.probes.run import code_of, probe_run
 from fairway.recipes.load import read_resolved
 from fairway.recipes.locate import dataset_name
-from fairway.records.layout import ARTIFACT, CHECKSUMS, RECIPE, seed_folder
+from fairway.records.layout import ARTIFACT, CHECKSUMS, PROBE, RECIPE, seed_folder
 from fairway.runtime.files import write_text_atomic
 
-PROBE = "probe.json"
 _STYLES = {"passed": "green", "failed": "bold red", "not-applicable": "dim"}
 
 

@@ -6,6 +6,7 @@ and nothing else is left.
 """
 
 import ctypes
+import glob
 import os
 import shutil
 import signal
@@ -188,8 +189,12 @@ def _staging(task: Task) -> Iterator[dict[Path, Path]]:
         yield {}
         return
     parents = list(dict.fromkeys(path.absolute().parent for path in task.outputs))
+    prefix = f".watch.{task.outputs[0].name}."
+    # What a watcher left that was killed with all it watched; nobody else makes this output meanwhile.
+    for left in parents[0].glob(f"{glob.escape(prefix)}*"):
+        shutil.rmtree(left)
     # On the disk of the first output, so that renaming is all there is to do.
-    with tempfile.TemporaryDirectory(prefix=".watch.", dir=parents[0]) as base:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parents[0]) as base:
         staged = {parent: Path(base, str(number)) for number, parent in enumerate(parents)}
         for place in staged.values():
             place.mkdir()

@@ -148,8 +148,8 @@ class RunFacts:
     """By seed, what ``fairway probe`` found (``schemas/probe.schema.json``); empty where nothing was probed."""
 
 
-def read_run(recipe_json: Path, results: Path, data: Path) -> RunFacts:
-    """Everything that a record says of a run.
+def read_run(recipe_json: Path, results: Path, data: Path, *, with_probes: bool = True) -> RunFacts:
+    """Everything that a record says of a run; figures, which may be drawn while seeds are probed, do without probes.
 
     ``results`` holds ``seed<N>/`` for each seed of the recipe, ``data`` the folder of shards with its manifest.
     ``FairwayError`` names the file that is missing, damaged, or of another run than the rest.
@@ -182,7 +182,7 @@ def read_run(recipe_json: Path, results: Path, data: Path) -> RunFacts:
         seeds=seeds,
         manifest=manifest,
         document_tokens=lengths,
-        probes=read_probes(probed, recipe_sha256=resolved.sha256, code_sha256=code_sha256),
+        probes=read_probes(probed, recipe_sha256=resolved.sha256, code_sha256=code_sha256) if with_probes else {},
     )
 
 

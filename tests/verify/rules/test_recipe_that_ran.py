@@ -35,14 +35,14 @@ def test_a_recipe_that_was_edited_afterwards_fails(toy, failing):
 def test_code_that_was_exchanged_fails_though_it_is_the_same_program(toy, failing):
     toy.write()
     toy.put("train_gpt.py", toy.code[:-1] + b" ")
-    assert failing(toy.sign().judge()) == {"recipe-that-ran"}
+    assert failing(toy.sign().judge()) == {"recipe-that-ran", "probes"}
 
 
 def test_a_budget_or_method_other_than_the_recipes_fails(toy, failing, said):
     toy.edit_events.append(edit_stage("train", "start", 7, budget_s=70.0))
     toy.edit_open.append(lambda seed, opening: opening["method"].update(rank=8))
     verdict = toy.write().judge()
-    assert failing(verdict) == {"recipe-that-ran"}
+    assert failing(verdict) == {"recipe-that-ran", "probes"}  # probes saw the method of the recipe
     assert len(said(verdict, "recipe-that-ran", "FAIL")) == 4
 
 

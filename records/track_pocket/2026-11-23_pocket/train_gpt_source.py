@@ -1,6 +1,6 @@
 """pocket: the whole competition on a laptop's CPU in minutes, with every mechanism of the full recipe switched on.
 
-This file is the program of one recipe (79f2f899e0cf7ecbc85b3214a512e097df51c587d7014d22f9601551bc9e247d),
+This file is the program of one recipe (451990a3771680caf0f2e9f9afb1cc7d8e7547287c9c56721425d3eb93c32cb8),
 made by fairway from its modules: what the recipe never takes is left out. `train_gpt.py` is the same program, minified
 and compressed. Run it whole (`python {this file}`, or torchrun) or by stages (`--stage`); `launch` below says how.
 """
@@ -649,7 +649,7 @@ _PART_ROLES = {
 }
 BANK = "_bank"
 """How the names of parameters end that hold one matrix of each layer, or two."""
-_MATRIX_NAME = re.compile(r"blocks\.(\d+)\.(\w+)")
+_MATRIX_NAME = re.compile(r"(?:raw_)?blocks\.(\d+)\.(\w+)")
 _CONTROL_NAME = re.compile(r"\w+_(scale|gain|mix|weight|gate|decay|bias)")
 """A control parameter's name ends in what it is."""
 
@@ -2160,32 +2160,6 @@ def check_hessians(hessians: Mapping[str, Tensor], inputs: Mapping[str, int]) ->
             )
 
 
-# ---- fairway.runtime.seeding -----------------------------------------------------------------------------------------
-# Named random generators, and the number of threads: the two things a CPU run's bits depend on.
-
-
-def generator(seed: int, tag: str, device: str | torch.device = "cpu") -> torch.Generator:
-    """Random generator of its own for each tag, seeded by the first 4 bytes, big-endian, of SHA-256 of ``seed:tag``.
-
-    The construction is the one that #1695 uses for its rotations. Nothing reads torch's global generator, so
-    adding a draw in one place changes no draw in another.
-    """
-    number = int.from_bytes(hashlib.sha256(f"{seed}:{tag}".encode()).digest()[:4], "big")
-    return torch.Generator(device=device).manual_seed(number)
-
-
-def set_threads(threads: int) -> int:
-    """Run torch's CPU kernels on so many threads (0: torch's own choice) and tell how many that are.
-
-    The order of floating-point sums depends on it, hence the bits of the weights.
-    """
-    if threads < 0:
-        raise RecipeError(f"train.threads must be 0 or more, got {threads}")
-    if threads:
-        torch.set_num_threads(threads)
-    return torch.get_num_threads()
-
-
 # ---- fairway.quant.packing -------------------------------------------------------------------------------------------
 # Tensors to streams of bytes and back (pure).
 
@@ -2277,6 +2251,32 @@ def from_streams(tensors: Sequence[StoredTensor], streams: Mapping[str, bytes]) 
 
 def _packing_bytes(tensor: Tensor) -> bytes:
     return tensor.cpu().contiguous().numpy().tobytes()
+
+
+# ---- fairway.runtime.seeding -----------------------------------------------------------------------------------------
+# Named random generators, and the number of threads: the two things a CPU run's bits depend on.
+
+
+def generator(seed: int, tag: str, device: str | torch.device = "cpu") -> torch.Generator:
+    """Random generator of its own for each tag, seeded by the first 4 bytes, big-endian, of SHA-256 of ``seed:tag``.
+
+    The construction is the one that #1695 uses for its rotations. Nothing reads torch's global generator, so
+    adding a draw in one place changes no draw in another.
+    """
+    number = int.from_bytes(hashlib.sha256(f"{seed}:{tag}".encode()).digest()[:4], "big")
+    return torch.Generator(device=device).manual_seed(number)
+
+
+def set_threads(threads: int) -> int:
+    """Run torch's CPU kernels on so many threads (0: torch's own choice) and tell how many that are.
+
+    The order of floating-point sums depends on it, hence the bits of the weights.
+    """
+    if threads < 0:
+        raise RecipeError(f"train.threads must be 0 or more, got {threads}")
+    if threads:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
 
 
 # ---- fairway.quant.codecs --------------------------------------------------------------------------------------------
@@ -2870,12 +2870,8 @@ def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[st
     return state, artifact.header()
 
 
-# ---- fairway.runtime.tensors -----------------------------------------------------------------------------------------
-# Tensors and text to files: a file is there whole or not at all, and holds nothing that runs when it is read.
-
-
-# The safetensors header keeps metadata in an unordered map; one key keeps the bytes of equal files equal.
-_METADATA_KEY = "fairway"
+# ---- fairway.runtime.files -------------------------------------------------------------------------------------------
+# A file is there whole or not at all; and what its bytes are called.
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -2897,6 +2893,23 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 def write_text_atomic(path: Path, text: str) -> None:
     """Write UTF-8 text as ``write_bytes_atomic`` does; line ends are kept as they are."""
     write_bytes_atomic(path, text.encode())
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; ``DataError`` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+# ---- fairway.runtime.tensors -----------------------------------------------------------------------------------------
+# Tensors to files and back; nothing that is read holds anything that runs.
+
+
+# The safetensors header keeps metadata in an unordered map; one key keeps the bytes of equal files equal.
+_METADATA_KEY = "fairway"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -2924,15 +2937,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}
     except (safetensors.SafetensorError, OSError) as error:
         raise DataError(f"{path}: not a whole safetensors file: {error}") from error
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; ``DataError`` if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 # ---- fairway.model.adapters ------------------------------------------------------------------------------------------
@@ -3967,8 +3971,18 @@ class Score:
     ledger_head: str
 
 
-def build_evaluator(model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, ranks: Ranks) -> Evaluator:
-    """Make the method of evaluation that a recipe names, over a frozen copy of ``model``, which stays as it is."""
+def build_evaluator(
+    model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, ranks: Ranks, raw: Gpt | None = None
+) -> Evaluator:
+    """Make the method of evaluation that a recipe names; an ensemble's other model is ``raw``. None is changed."""
+    evaluator = single_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks)
+    return evaluator
+
+
+def single_evaluator(
+    model: Gpt, spec: ScoreSpec, method: Method, *, seed: int, looped: bool, ranks: Ranks
+) -> Evaluator:
+    """The method over a frozen copy of one model."""
     own = copy.deepcopy(model).requires_grad_(False)
     context, batch_tokens = spec.context, spec.batch_tokens
     match method:
@@ -4020,13 +4034,15 @@ def evaluate(
     artifact_sha256: str,
     ranks: Ranks,
     clock: Callable[[], float] = time.perf_counter,
+    raw: Gpt | None = None,
 ) -> Score:
     """Score a stream of documents with ``method``; events ``scored`` on the way and ``score`` at the end.
 
-    ``bytes_N`` are the bytes of text each position stands for as a target; ``seed`` draws the adapters. The model
-    is not changed. Where the recipe lets ranks share the work each of ``ranks`` calls this, else one of them.
-    ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is unfair, ``GateError`` when
-    the budget's seconds are used up on any rank: all of them then end, and there is no score.
+    ``bytes_N`` are the bytes of text each position stands for as a target; ``seed`` draws the adapters; ``raw`` is an
+    ensemble's other model. No model is changed. Where the recipe lets ranks share the work each of ``ranks`` calls
+    this, else one of them. ``DataError`` for a stream that cannot be scored, ``RefereeError`` for a method that is
+    unfair, ``GateError`` when the budget's seconds are used up on any rank: all of them then end, and there is no
+    score.
     """
     watch = Watch(spec.budget_s, events, world=1, clock=clock)
     device = model.get_parameter("embedding").device
@@ -4035,7 +4051,7 @@ def evaluate(
     referee = Referee(*stream)
     with Ledger(ledger_path) as ledger:
         tally = referee.run(
-            build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks),
+            build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks, raw=raw),
             ledger,
             settings={
                 **asdict(method),
@@ -4191,7 +4207,11 @@ def load_model(path: Path, spec: ModelSpec, dtype: torch.dtype = torch.float32) 
 
     ``DataError`` unless names and shapes are exactly the model's own.
     """
-    tensors = load_tensors(path)
+    return model_of(load_tensors(path), path, spec, dtype)
+
+
+def model_of(tensors: Mapping[str, Tensor], path: Path, spec: ModelSpec, dtype: torch.dtype) -> Gpt:
+    """``load_model`` of tensors that were read from ``path`` before."""
     model = Gpt(spec, dtype)
     wanted = dict(model.named_parameters())
     missing, surplus = wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys()
@@ -4624,12 +4644,14 @@ def train(
     *,
     loops: Loops,
     clock: Callable[[], float] = time.perf_counter,
+    raw: dict[str, Tensor] | None = None,
 ) -> TrainResult:
     """Train ``model`` in place until the steps are done or the budget is; it ends with its averaged weights.
 
     Progress is the share of ``spec.steps`` where given and of the training seconds otherwise; rates, loops and
     replay follow it. The wall clock always stops the loop, at the same step on every rank: seconds are the
-    maximum over ranks (recipes C.4). Warm-up leaves no trace. A loss that is not finite is a ``GateError``.
+    maximum over ranks (recipes C.4). Warm-up leaves no trace. A loss that is not finite is a ``GateError``. The weights
+    as the last step left them are copied into ``raw``, by name.
     """
     began = time.perf_counter()
     micro_steps = _micro_steps(spec, ranks)
@@ -4669,6 +4691,8 @@ def train(
     run.watch.start()
     now, looped, reason, loss_nats = run_loop(run)
     replay_steps = replay_late(run, spec.replay, now, looped)
+    if raw is not None:
+        raw.update((name, parameter.detach().clone()) for name, parameter in model.named_parameters())
     run.ema.load_into_weights()
     ranks.barrier()
     train_s = run.elapsed_s()
@@ -4958,6 +4982,7 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
         model = Gpt(spec, dtype=compute_dtype(stage.ranks.device))
         initialise(model, run.seed)
         model.to(stage.ranks.device)
+        raw: dict[str, Tensor] = {}
         result = train(
             model,
             run.recipe.train,
@@ -4966,9 +4991,11 @@ def train_stage(run: Run, train_folder: Path, *, checkpoint: Path, events: Path)
             stage.ranks,
             stage.log,
             loops=spec.loops,
+            raw=None,
         )
         if stage.ranks.is_first:
-            save_model(checkpoint, model, {"seed": str(run.seed), "steps": str(result.steps)})
+            metadata = {"seed": str(run.seed), "steps": str(result.steps)}
+            save_model(checkpoint, model, metadata)
         return result
 
 
@@ -4977,18 +5004,24 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
     with open_stage(run, "calibrate", events) as stage:
         stage.ranks.barrier()  # in a whole run, the first rank has written the checkpoint just now
         model = restore_checkpoint(run, checkpoint, stage.ranks.device)
-        looped = True
-        gathered = collect(
-            model,
-            training_batches(run.recipe, train_folder, stage.ranks),
-            run.recipe.train.calibration_batches,
-            stage.ranks,
-            looped=looped,
-            events=stage.log,
-        )
+        gathered = calibrated(run, model, train_folder, stage)
         if stage.ranks.is_first:
             save_tensors(hessians, gathered, {"seed": str(run.seed)})
         stage.log.emit("done", seconds=stage.seconds)
+
+
+def calibrated(run: Run, model: Gpt, train_folder: Path, stage: Stage) -> dict[str, Tensor]:
+    """Hessians on the first training batches, and where bits follow gradients, their mean squares on the same."""
+    looped = True
+    gathered = collect(
+        model,
+        training_batches(run.recipe, train_folder, stage.ranks),
+        run.recipe.train.calibration_batches,
+        stage.ranks,
+        looped=looped,
+        events=stage.log,
+    )
+    return gathered
 
 
 def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: Path, events: Path) -> None:
@@ -4996,9 +5029,14 @@ def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: 
     with open_stage(run, "rotate_gptq", events, alone=evaluates_alone(run.recipe)) as stage:
         model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
         gathered = load_tensors(hessians)
-        rounded = rotate_gptq(model, gathered, run.recipe.quant, stage.log)
+        rounded = rounded_model(run, model, gathered, stage)
         save_quantized(quantized, rounded)
         stage.log.emit("done", seconds=stage.seconds)
+
+
+def rounded_model(run: Run, model: Gpt, gathered: Mapping[str, Tensor], stage: Stage) -> QuantizedModel:
+    """One model rounded by its Hessians: by all ranks together where they share the work."""
+    return rotate_gptq(model, gathered, run.recipe.quant, stage.log)
 
 
 def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -> int:
@@ -5045,6 +5083,7 @@ def evaluate_stage(
             name="quantized",
             artifact_sha256=artifact_sha256,
             ranks=stage.ranks,
+            raw=None,
         )
         final = evaluate(
             model,
@@ -5059,6 +5098,7 @@ def evaluate_stage(
             name="final",
             artifact_sha256=artifact_sha256,
             ranks=stage.ranks,
+            raw=None,
         )
         if stage.ranks.is_first:
             write_scores(scores, [quantized, final], artifact_sha256)
@@ -5087,6 +5127,7 @@ def evaluate_float_stage(
             name="float",
             artifact_sha256=sha256_file(checkpoint),
             ranks=stage.ranks,
+            raw=None,
         )
         if stage.ranks.is_first:
             write_scores(scores, [score], sha256_file(checkpoint))
@@ -5100,20 +5141,30 @@ def evaluates_alone(recipe: Recipe) -> bool:
 
 
 def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
-    """The model of a checkpoint that this run's train stage wrote."""
+    """The model of a checkpoint that this run's train stage wrote: the average."""
     return load_model(checkpoint, run.recipe.model, compute_dtype(device)).to(device)
 
 
 def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
     """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online."""
-    try:
-        data = artifact.read_bytes()
-    except OSError as error:
-        raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
+    data = artifact_bytes(artifact)
     state, _ = unpack(data, run.recipe.quant)
+    return unpacked_model(run, state, device)
+
+
+def unpacked_model(run: Run, state: Mapping[str, Tensor], device: torch.device) -> Gpt:
+    """The model with these weights, by names outside banks."""
     model = Gpt(run.recipe.model, dtype=compute_dtype(device))
     model.load_state_dict(bank(state, run.recipe.model))
     return model.to(device)
+
+
+def artifact_bytes(artifact: Path) -> bytes:
+    """The file's bytes; ``DataError`` if it cannot be read."""
+    try:
+        return artifact.read_bytes()
+    except OSError as error:
+        raise DataError(f"{artifact}: cannot be read: {error.strerror or error}") from error
 
 
 def validation(run: Run, val_folder: Path, tokenizer: Path) -> tuple[Tensor, Tensor]:
@@ -5490,7 +5541,7 @@ if __name__ == "__main__":
         CODE = CODE_FILE.read()
     PROGRAM = Program(
         recipe=RECIPE,
-        recipe_sha256="79f2f899e0cf7ecbc85b3214a512e097df51c587d7014d22f9601551bc9e247d",
+        recipe_sha256="451990a3771680caf0f2e9f9afb1cc7d8e7547287c9c56721425d3eb93c32cb8",
         forecast_bytes=386271,
         data="data/embedded_v1024-dce0b379",
         code_sha256=hashlib.sha256(CODE).hexdigest(),
