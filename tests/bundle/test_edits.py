@@ -35,6 +35,15 @@ def test_removing_all_of_a_block_leaves_pass():
     assert source.edited() == "def f():\n    pass\n"
 
 
+def test_removing_the_statements_of_a_block_one_by_one_leaves_pass():
+    source = Source("if x:\n    if a:\n        f()\n    if b:\n        g()\n")
+    outer = source.tree.body[0]
+    assert isinstance(outer, ast.If)
+    for inner in outer.body:
+        source.remove([inner], outer.body)
+    assert source.edited() == "if x:\n    pass\n"
+
+
 def test_an_expression_behind_a_letter_of_two_bytes_is_replaced_where_it_stands():
     source = Source(TEXT)
     name = next(

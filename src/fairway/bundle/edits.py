@@ -34,6 +34,7 @@ class Source:
         for line in self.lines:
             self._starts.append(self._starts[-1] + len(line))
         self._changes: list[tuple[int, int, str]] = []
+        self._removed: set[int] = set()
 
     def offset(self, line: int, column: int) -> int:
         """Characters before a place that the tree gives in lines and UTF-8 bytes."""
@@ -73,8 +74,9 @@ class Source:
 
     def remove(self, nodes: Sequence[ast.stmt], block: Block) -> None:
         """Take statements out of the block that holds them; ``pass`` stands where nothing else is left."""
-        gone = set(map(id, nodes))
-        kept = [node for node in block if id(node) not in gone]
+        # statements of a block may go one call after the other
+        self._removed |= set(map(id, nodes))
+        kept = [node for node in block if id(node) not in self._removed]
         needs_pass = not kept and block is not self.tree.body
         for place, node in enumerate(nodes):
             lines = [" " * node.col_offset + "pass\n"] if needs_pass and place == 0 else []

@@ -12,9 +12,8 @@ stand for them, which are quicker. ``slopes`` has the rest. A factor a matrix ch
 for every row's step lies there.
 
 Rows of a matrix keep their steps' proportions, which are those of their deviations. Steps by each row's own sensitivity
-should gain more, and on trained pocket models did not: by these curves a fifth to a quarter of the nats, but of the
-true loss one to sixteen per cent on four of six scalar artifacts and nothing on the others, and rather a loss with
-trellises, whose paths would have to know.
+should gain a fifth to a quarter of the nats by these curves. On trained pocket models the true loss of the blocks fell
+by 16% at best and rose by 9% at worst with scalar rounding, and fell by 9% and rose by 21% with trellises.
 """
 
 import math
