@@ -2,7 +2,7 @@
 
 Of every seed's checkpoint under RUNS the float score, flat and by the recipe's method, and then the same two scores of
 artifacts: written, read back, and scored as the evaluate stage does it. A tax is the difference to the float score of
-the same kind. Rows, at the recipe's own steps and at twice those:
+the same kind. Rows, at the recipe's own steps, and flat alone at twice those:
 
     scalar                  the recipe's grids
     trellis, equal steps    half the step and one bit more: the even symbols are the scalar grid
@@ -10,7 +10,9 @@ the same kind. Rows, at the recipe's own steps and at twice those:
     scalar, rates           one Lagrangian, the scalar artifact's bytes (``quant.rates``)
     trellis, rates          the same on paths, the tied table scalar: it wants steps finer than paths have in a byte
 
-    python benchmarks/quant/tax.py --recipe pocket --runs results/pocket --data data/FOLDER -o OUT.json
+Each finished row is kept in OUT.jsonl; called again after a stop, the benchmark goes on.
+
+    python benchmarks/quant/tax.py --recipe pocket-scalar --runs results/pocket --data data/FOLDER -o OUT.json
 """
 
 import argparse
@@ -62,6 +64,7 @@ class Asked:
     seed: int
     states: int
     engine: Literal["torch", "compiled"]
+    journal: Path
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,10 @@ class Subject:
     gathered: dict[str, Tensor]
     validation: tuple[Tensor, Tensor]
 
-    def scored(self, model: Gpt) -> dict[str, float]:
-        """Bits per byte, flat and by the recipe's method."""
+    def scored(self, model: Gpt, *, adapted: bool) -> dict[str, float]:
+        """Bits per byte, flat and, ``adapted``, by the recipe's method."""
         spec, (tokens_N, bytes_N) = self.run.recipe.score, self.validation
+        methods = {"flat": spec.diagnostic, "final": spec.method} if adapted else {"flat": spec.diagnostic}
         return {
             name: evaluate(
                 model,
@@ -91,7 +95,7 @@ class Subject:
                 artifact_sha256="0" * 64,
                 ranks=ALONE,
             ).bpb
-            for name, method in (("flat", spec.diagnostic), ("final", spec.method))
+            for name, method in methods.items()
         }
 
     def packed(self, quant: QuantSpec) -> bytes:
@@ -151,7 +155,7 @@ def on_paths(quant: QuantSpec, asked: Asked) -> QuantSpec:
 
 
 def of_equal_bytes(subject: Subject, quant: QuantSpec, wanted: int) -> tuple[bytes, QuantSpec]:
-    """All steps by one factor, until the file has the wanted bytes, within the tolerance; by secants of bytes in log."""
+    """All steps by one factor, until the file has the wanted bytes, within the tolerance (secants)."""
     factor = 1.0
     slope: float | None = None
     before: tuple[float, int] | None = None
@@ -168,39 +172,59 @@ def of_equal_bytes(subject: Subject, quant: QuantSpec, wanted: int) -> tuple[byt
     raise SystemExit(f"no factor of the steps gives {wanted} bytes within {TOLERANCE_BYTES} in {TRIES} tries")
 
 
-def artifacts(subject: Subject, asked: Asked) -> Iterator[tuple[str, bytes, QuantSpec]]:
-    """Each row's name, file and grids."""
+def artifacts(subject: Subject, asked: Asked, factor: float, done: set[str]) -> Iterator[tuple[str, bytes, QuantSpec]]:
+    """Each row's name, file and grids at so many times the recipe's steps, but for rows that are done."""
     own = subject.run.recipe.quant
-    for factor in (1.0, 2.0):
-        scalar = wider(own, factor)
-        data = subject.packed(scalar)
-        paths = on_paths(scalar, asked)
-        rates = Lagrangian(cap_bytes=len(data) + CODE_BYTES, code_bytes=CODE_BYTES, tolerance_bytes=2 * TOLERANCE_BYTES)
-        # the recipe's steps with all the bits there are, for rates may ask for finer ones
-        by_rates = replace(scaled(own, reaching), rates=rates)
-        yield f"scalar, {factor:g}", data, scalar
-        yield f"trellis of equal steps, {factor:g}", subject.packed(paths), paths
-        yield f"trellis of equal bytes, {factor:g}", *of_equal_bytes(subject, paths, len(data))
-        yield f"scalar by rates, {factor:g}", subject.packed(by_rates), by_rates
-        mixed = replace(scaled(on_paths(own, asked), reaching), embedding=by_rates.embedding, rates=rates)
-        yield f"trellis by rates, {factor:g}", subject.packed(mixed), mixed
+    scalar = wider(own, factor)
+    data = subject.packed(scalar)
+    paths = on_paths(scalar, asked)
+    rates = Lagrangian(cap_bytes=len(data) + CODE_BYTES, code_bytes=CODE_BYTES, tolerance_bytes=2 * TOLERANCE_BYTES)
+    # the recipe's steps with all the bits there are, for rates may ask for finer ones
+    by_rates = replace(scaled(own, reaching), rates=rates)
+    mixed = replace(scaled(on_paths(own, asked), reaching), embedding=by_rates.embedding, rates=rates)
+    made: dict[str, Callable[[], tuple[bytes, QuantSpec]]] = {
+        f"scalar, {factor:g}": lambda: (data, scalar),
+        f"trellis of equal steps, {factor:g}": lambda: (subject.packed(paths), paths),
+        f"trellis of equal bytes, {factor:g}": lambda: of_equal_bytes(subject, paths, len(data)),
+        f"scalar by rates, {factor:g}": lambda: (subject.packed(by_rates), by_rates),
+        f"trellis by rates, {factor:g}": lambda: (subject.packed(mixed), mixed),
+    }
+    for what, make in made.items():
+        if what not in done:
+            yield what, *make()
 
 
-def rows_of(asked: Asked) -> list[Row]:
-    """Every row of one seed."""
+def rows_of(asked: Asked) -> None:
+    """Every row of one seed, into the journal."""
     torch.set_num_threads(1)
     subject = subject_of(asked)
-    plain = subject.scored(subject.model)
-    rows: list[Row] = [{"what": "float", "seed": asked.seed, "bytes": None, **plain}]
-    began = time.perf_counter()
-    for what, data, quant in artifacts(subject, asked):
-        rounded = time.perf_counter() - began
-        scores = subject.scored(subject.restored(data, quant))
-        taxes = {f"{name}_tax": score - plain[name] for name, score in scores.items()}
-        rows.append({"what": what, "seed": asked.seed, "bytes": len(data), **scores, **taxes, "round_s": rounded})
-        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    known = {row["what"]: row for row in journal(asked.journal) if row["seed"] == asked.seed}
+    if "float" not in known:
+        known["float"] = {"what": "float", "seed": asked.seed, **subject.scored(subject.model, adapted=True)}
+        note(asked.journal, known["float"])
+    plain = known["float"]
+    for factor in (1.0, 2.0):
         began = time.perf_counter()
-    return rows
+        for what, data, quant in artifacts(subject, asked, factor, set(known)):
+            rounded = time.perf_counter() - began
+            scores = subject.scored(subject.restored(data, quant), adapted=factor == 1.0)
+            taxes = {f"{name}_tax": score - plain[name] for name, score in scores.items()}
+            note(
+                asked.journal,
+                {"what": what, "seed": asked.seed, "bytes": len(data), **scores, **taxes, "round_s": rounded},
+            )
+            began = time.perf_counter()
+
+
+def journal(path: Path) -> list[Row]:
+    """Rows that are finished."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def note(path: Path, row: Row) -> None:
+    """One line, at once, whoever else writes."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def summary(rows: list[Row]) -> list[Row]:
@@ -209,14 +233,14 @@ def summary(rows: list[Row]) -> list[Row]:
     found: list[Row] = []
     for what in names:
         own = [row for row in rows if row["what"] == what]
-        keys = [key for key in own[0] if key not in ("what", "seed") and own[0][key] is not None]
+        keys = [key for key in own[0] if key not in ("what", "seed")]
         found.append({"what": what, **{key: statistics.fmean(row[key] for row in own) for key in keys}})
     base = {row["what"]: row for row in found}
     for row in found:
         scalar = base.get(f"scalar, {row['what'].rpartition(' ')[2]}")
-        for name in ("flat", "final"):
-            if scalar is not None:
-                row[f"{name}_tax_ratio"] = row[f"{name}_tax"] / scalar[f"{name}_tax"]
+        for name in ("flat_tax", "final_tax"):
+            if scalar is not None and name in row:
+                row[f"{name}_ratio"] = row[name] / scalar[name]
         if scalar is not None:
             row["bytes_ratio"] = row["bytes"] / scalar["bytes"]
     return found
@@ -225,20 +249,23 @@ def summary(rows: list[Row]) -> list[Row]:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="pocket")
+    parser.add_argument("--recipe", default="pocket-scalar")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--states", type=int, default=64)
     parser.add_argument("--engine", default="compiled", choices=("torch", "compiled"))
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args()
     seeds = sorted(int(path.parent.name[4:]) for path in asked.runs.glob("seed*/model.safetensors"))
     if not seeds:
         raise SystemExit(f"{asked.runs} must hold seedN/model.safetensors of finished runs; it holds none")
-    works = [Asked(asked.recipe, asked.runs, asked.data, seed, asked.states, asked.engine) for seed in seeds]
+    kept = asked.output.with_suffix(".jsonl")
+    works = [Asked(asked.recipe, asked.runs, asked.data, seed, asked.states, asked.engine, kept) for seed in seeds]
     with get_context("spawn").Pool(asked.processes) as pool:
-        rows = [row for found in pool.map(rows_of, works, chunksize=1) for row in found]
+        pool.map(rows_of, works, chunksize=1)
+    order = {what: place for place, what in enumerate(dict.fromkeys(row["what"] for row in journal(kept)))}
+    rows = sorted(journal(kept), key=lambda row: (order[row["what"]], row["seed"]))
     report(f"tax of rounding {asked.recipe}, each seed", rows, "", unit="bpb", output=None)
     report(
         f"tax of rounding {asked.recipe}",

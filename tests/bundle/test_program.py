@@ -116,7 +116,9 @@ def test_two_processes_train_together_until_the_clock_of_the_environment_says_st
 def test_two_processes_share_rounding_and_evaluation_where_the_recipe_says_so(bundled, tiny_data, tmp_path):
     recipe = tmp_path / "shared.toml"
     recipe.write_text(
-        'extends = "tiny"\nbecause = "evaluation by two"\n[train]\nsteps = 2\n[score]\nranks = "all"\n',
+        'extends = "tiny"\nbecause = "evaluation by two"\n[train]\nsteps = 2\n[score]\nranks = "all"\n'
+        '[quant]\nmlp = { kind = "trellis", bits = 6, clip_sigmas = 12.0, states = 8 }\n'
+        'rates = { kind = "lagrangian", cap_bytes = 51_000, code_bytes = 31_000 }\n',
         encoding="utf-8",
     )
     file = tmp_path / "train_gpt.py"
@@ -137,6 +139,7 @@ def test_two_processes_share_rounding_and_evaluation_where_the_recipe_says_so(bu
     assert worlds == {**together, "compress": "1"}
     *_, last = SCORE.finditer(result.stdout)
     assert last[0].startswith("final_phased_exact ") and outcome(tmp_path / "logs" / "both").val_bpb > 0
+    assert 18_000 <= (tmp_path / "logs" / "both" / "artifact.bin").stat().st_size <= 20_000
 
 
 @pytest.mark.parametrize(
