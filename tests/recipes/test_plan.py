@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from fairway.quant.forecast import planned
 from fairway.recipes.load import load_recipe
 from fairway.recipes.plan import REAL_BYTES, plan_rows, resized, scaled_grid
 from fairway.recipes.tax import FULL, POCKET, tax_bpb
-from fairway.spec.quant import Grid, QuantileGrid, TrellisGrid
+from fairway.spec.quant import Grid, PrunedOnes, QuantileGrid, TrellisGrid
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = sorted((ROOT / "records" / "track_pocket").glob("*_pocket"))
@@ -104,3 +105,12 @@ def test_the_command_prints_a_table_and_json():
 def test_a_wrong_option_is_one_line(option, value):
     told = CliRunner().invoke(app, ["plan", "pocket", "--program", "26000", option, value])
     assert isinstance(told.exception, RecipeError) and "\n" not in str(told.exception)
+
+
+def test_what_goes_with_no_trellis_is_one_line():
+    recipe = load_recipe("pocket").recipe
+    recipe = replace(recipe, quant=replace(recipe.quant, pruning=PrunedOnes()))
+    (row,), _ = plan_rows(recipe, {0: 386_300}, [5], [128])
+    assert row.factor == pytest.approx(1.0, abs=0.01)
+    with pytest.raises(RecipeError, match="a trellis of 8 states: pruning of kind ones goes with no grid"):
+        plan_rows(recipe, {8: 386_300}, [5], [128])

@@ -28,7 +28,7 @@ def command(
     name: Annotated[str, typer.Argument(help="A recipe's name, or the path of its .toml file.")],
     layers: Annotated[str, typer.Option(help="Depths, such as 10,11,12 [default: the recipe's].")] = "",
     width: Annotated[str, typer.Option(help="Widths, such as 448,512 [default: the recipe's].")] = "",
-    states: Annotated[str, typer.Option(help="States of trellises beside scalar rounding.")] = "8,64",
+    states: Annotated[str, typer.Option(help="States of trellises beside scalar rounding, none if empty.")] = "8,64",
     cap: Annotated[int | None, typer.Option(help="Bytes of program and artifact [default: the track's].")] = None,
     program: Annotated[
         int | None, typer.Option(help=f"Bytes of the program [default: as {SIZES_FILE} has it, else it is built].")

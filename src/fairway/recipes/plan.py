@@ -135,11 +135,14 @@ def scaled_grid(grid: Grid | QuantileGrid | TrellisGrid, factor: float, states: 
 
 
 def scaled_quant(quant: QuantSpec, factor: float, states: int) -> QuantSpec:
-    """All three grids of a recipe by one factor."""
+    """All three grids of a recipe by one factor; ``RecipeError`` if the rest of it goes with no such grids."""
     attention, mlp, embedding = (
         scaled_grid(grid, factor, states) for grid in (quant.attention, quant.mlp, quant.embedding)
     )
-    return replace(quant, attention=attention, mlp=mlp, embedding=embedding)
+    try:
+        return replace(quant, attention=attention, mlp=mlp, embedding=embedding)
+    except ValueError as error:
+        raise RecipeError(f"a trellis of {states} states: {error}") from error
 
 
 def _row(recipe: Recipe, states: int, budget: int, known: Calibration) -> Row:
