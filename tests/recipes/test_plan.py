@@ -11,7 +11,7 @@ from fairway.quant.forecast import planned
 from fairway.recipes.load import load_recipe
 from fairway.recipes.plan import REAL_BYTES, plan_rows, resized, scaled_grid
 from fairway.recipes.tax import FULL, POCKET, tax_bpb
-from fairway.spec.quant import Grid, PrunedOnes, QuantileGrid, TrellisGrid
+from fairway.spec.quant import Grid, Lagrangian, PrunedOnes, QuantileGrid, TrellisGrid
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = sorted((ROOT / "records" / "track_pocket").glob("*_pocket"))
@@ -114,3 +114,13 @@ def test_what_goes_with_no_trellis_is_one_line():
     assert row.factor == pytest.approx(1.0, abs=0.01)
     with pytest.raises(RecipeError, match="a trellis of 8 states: pruning of kind ones goes with no grid"):
         plan_rows(recipe, {8: 386_300}, [5], [128])
+
+
+def test_a_recipe_with_rates_is_planned_by_the_proportions_of_its_grids():
+    recipe = load_recipe("pocket").recipe
+    rated = replace(recipe, quant=replace(recipe.quant, rates=Lagrangian(cap_bytes=300_000)))
+    (plain,), _ = plan_rows(recipe, {8: 350_000}, [5], [128])
+    (row,), _ = plan_rows(rated, {8: 350_000}, [5], [128])
+    assert 349_900 < row.artifact_bytes <= 350_000
+    assert replace(row, extrapolated=()) == replace(plain, extrapolated=())
+    assert row.extrapolated == (*plain.extrapolated, "steps by the recipe's grids, not by its rates")

@@ -3,7 +3,7 @@
 All steps of the recipe are scaled by one factor until the forecast artifact fills the cap less the program. Bytes are
 those of Gaussian rows (``quant.forecast``), the tax is that of ``recipes.tax``. What a wider or deeper model gains in
 the float score is not forecast: a plan says what rounding leaves of it. Nor is what a correction (LQER) takes off the
-tax.
+tax, nor what rates of kind lagrangian do: steps then keep the proportions that the recipe's grids have.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from fairway.quant.grid import largest_symbol
 from fairway.quant.plan import Treatment
 from fairway.recipes.tax import Calibration, nearest_calibration, step_sigmas, tax_bpb
 from fairway.spec.model import ModelSpec, TwoLanes
-from fairway.spec.quant import Grid, QuantileGrid, QuantSpec, TrellisGrid
+from fairway.spec.quant import Grid, HandSet, Lagrangian, QuantileGrid, QuantSpec, TrellisGrid
 from fairway.spec.recipe import Recipe
 
 SCALAR = 0
@@ -146,8 +146,11 @@ def scaled_quant(quant: QuantSpec, factor: float, states: int) -> QuantSpec:
 
 
 def _row(recipe: Recipe, states: int, budget: int, known: Calibration) -> Row:
+    # else any steps would fill the file that the rates are for
+    by_hand = replace(recipe.quant, rates=HandSet())
+
     def at(factor: float) -> Recipe:
-        return replace(recipe, quant=scaled_quant(recipe.quant, factor, states))
+        return replace(recipe, quant=scaled_quant(by_hand, factor, states))
 
     rounded = [t for t in planned(recipe) if t.grid is not None]
     own = forecast(at(1.0)).total_bytes
@@ -181,7 +184,7 @@ def _row(recipe: Recipe, states: int, budget: int, known: Calibration) -> Row:
         tax_by_group=taxes,
         quant=chosen.quant,
         calibration=known.name,
-        extrapolated=_extrapolated(chosen, known),
+        extrapolated=_extrapolated(chosen, known, has_rates=isinstance(recipe.quant.rates, Lagrangian)),
     )
 
 
@@ -199,7 +202,7 @@ def _bits(grid: Grid | QuantileGrid | TrellisGrid, factor: float, states: int, i
     return symbol_bits(scaled_grid(grid, factor, states), inputs)
 
 
-def _extrapolated(recipe: Recipe, known: Calibration) -> tuple[str, ...]:
+def _extrapolated(recipe: Recipe, known: Calibration, *, has_rates: bool) -> tuple[str, ...]:
     model, quant = recipe.model, recipe.quant
     found = []
     if (model.layers, model.width) != (known.layers, known.width):
@@ -209,4 +212,6 @@ def _extrapolated(recipe: Recipe, known: Calibration) -> tuple[str, ...]:
         found.append(f"step {coarsest:.2f} sigmas, measured to {known.largest_step:g}")
     if known.name == "published" and any(isinstance(g, TrellisGrid) for g in (quant.attention, quant.mlp)):
         found.append("no trellis was scored at this size")
+    if has_rates:
+        found.append("steps by the recipe's grids, not by its rates")
     return tuple(found)
