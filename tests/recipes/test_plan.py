@@ -124,3 +124,13 @@ def test_a_recipe_with_rates_is_planned_by_the_proportions_of_its_grids():
     assert 349_900 < row.artifact_bytes <= 350_000
     assert replace(row, extrapolated=()) == replace(plain, extrapolated=())
     assert row.extrapolated == (*plain.extrapolated, "steps by the recipe's grids, not by its rates")
+
+
+@pytest.mark.parametrize("states, largest", [(0, 127), (64, 63)])
+def test_steps_are_not_so_fine_that_a_byte_clips_weights(states, largest):
+    recipe = load_recipe("pocket").recipe
+    (row,), _ = plan_rows(recipe, {states: 2_000_000}, [5], [128])
+    for grid in (row.quant.attention, row.quant.mlp, row.quant.embedding):
+        assert grid.bits == 8 and grid.clip_sigmas == pytest.approx(5.0, rel=0.01)
+    assert row.tax_bpb > 0.5 * 0.134 * (5.0 / largest) ** 2
+    assert row.artifact_bytes < 1_000_000 and row.extrapolated == ("finer steps would clip at less than 5.0 sigmas",)

@@ -13,7 +13,7 @@ from math import prod
 
 from fairway.errors import RecipeError
 from fairway.model.parameters import parameter_count
-from fairway.quant.forecast import forecast, planned, symbol_bits
+from fairway.quant.forecast import expected_clip_sigmas, forecast, planned, symbol_bits
 from fairway.quant.grid import largest_symbol
 from fairway.quant.plan import Treatment
 from fairway.recipes.tax import Calibration, nearest_calibration, step_sigmas, tax_bpb
@@ -33,6 +33,8 @@ Gaussian rows would. Steps of 3 and 4 times the recipe's, below 2 bits a weight,
 
 _LEAST_CLIP = 8.0
 """Sigmas that a grid must reach: where the step asked for does not, the grid gets another bit."""
+_CLIPPED = 5.0
+"""Sigmas that it must reach at the most bits there are, by wider steps: the tax does not know of weights clipped."""
 _MOST_BITS = 8
 _FACTORS = (0.05, 8.0)
 _HALVINGS = 18
@@ -113,12 +115,15 @@ def resized(model: ModelSpec, layers: int, width: int) -> ModelSpec:
 
 
 def scaled_grid(grid: Grid | QuantileGrid | TrellisGrid, factor: float, states: int) -> Grid | TrellisGrid:
-    """A grid whose scalar step is ``factor`` times that of ``grid``, with bits enough to reach as far as rows do."""
+    """A grid whose scalar step is ``factor`` times that of ``grid``, with bits enough to reach as far as rows do.
+
+    Where the most bits are too few for that, its step is the finest that they allow.
+    """
     if isinstance(grid, QuantileGrid):
         raise RecipeError("plan needs grids of kind sigmas or trellis: steps of kind quantiles are the rows' own")
-    step = factor * step_sigmas(grid, 0)
     scalar_bits = grid.bits - 1 if isinstance(grid, TrellisGrid) else grid.bits
     most = _MOST_BITS - 1 if states else _MOST_BITS
+    step = max(factor * step_sigmas(grid, 0), min(_CLIPPED, grid.clip_sigmas) / largest_symbol(most))
     bits = min(scalar_bits, most)
     while bits < most and step * largest_symbol(bits) < _LEAST_CLIP:
         bits += 1
@@ -207,7 +212,11 @@ def _extrapolated(recipe: Recipe, known: Calibration, *, has_rates: bool) -> tup
     found = []
     if (model.layers, model.width) != (known.layers, known.width):
         found.append(f"{model.layers} x {model.width}, measured {known.layers} x {known.width}")
-    coarsest = max(step_sigmas(grid, model.width) for grid in (quant.attention, quant.mlp, quant.embedding))
+    grids = [treatment.grid for treatment in planned(recipe) if treatment.grid is not None]
+    reach = min(expected_clip_sigmas(grid, model.width) for grid in grids)
+    if reach < 1.01 * _CLIPPED:
+        found.append(f"finer steps would clip at less than {reach:.1f} sigmas")
+    coarsest = max(step_sigmas(grid, model.width) for grid in grids)
     if coarsest > 1.02 * known.largest_step:
         found.append(f"step {coarsest:.2f} sigmas, measured to {known.largest_step:g}")
     if known.name == "published" and any(isinstance(g, TrellisGrid) for g in (quant.attention, quant.mlp)):
