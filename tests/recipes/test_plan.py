@@ -107,6 +107,12 @@ def test_a_wrong_option_is_one_line(option, value):
     assert isinstance(told.exception, RecipeError) and "\n" not in str(told.exception)
 
 
+@pytest.mark.parametrize("option, value", [("--program", "-1"), ("--headroom", "-1"), ("--cap", "0")])
+def test_bytes_below_none_are_refused(option, value):
+    told = CliRunner().invoke(app, ["plan", "pocket", "--program", "26000", option, value])
+    assert told.exit_code == 2 and f"Invalid value for '{option}'" in told.output
+
+
 def test_what_goes_with_no_trellis_is_one_line():
     recipe = load_recipe("pocket").recipe
     recipe = replace(recipe, quant=replace(recipe.quant, pruning=PrunedOnes()))

@@ -29,13 +29,16 @@ def command(
     layers: Annotated[str, typer.Option(help="Depths, such as 10,11,12 [default: the recipe's].")] = "",
     width: Annotated[str, typer.Option(help="Widths, such as 448,512 [default: the recipe's].")] = "",
     states: Annotated[str, typer.Option(help="States of trellises beside scalar rounding, none if empty.")] = "8,64",
-    cap: Annotated[int | None, typer.Option(help="Bytes of program and artifact [default: the track's].")] = None,
+    cap: Annotated[
+        int | None, typer.Option(min=1, help="Bytes of program and artifact [default: the track's].")
+    ] = None,
     program: Annotated[
-        int | None, typer.Option(help=f"Bytes of the program [default: as {SIZES_FILE} has it, else it is built].")
+        int | None,
+        typer.Option(min=0, help=f"Bytes of the program [default: as {SIZES_FILE} has it, else it is built]."),
     ] = None,
     headroom: Annotated[
         int | None,
-        typer.Option(help="Bytes to leave free [default: the cap less where the track has a size reviewed]."),
+        typer.Option(min=0, help="Bytes to leave free [default: the cap less where the track has a size reviewed]."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with the grids.")] = False,
 ) -> None:
