@@ -1,10 +1,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from fairway.cli import recipe_plan
 from fairway.cli.recipe import app
 from fairway.errors import RecipeError
 from fairway.quant.forecast import planned
@@ -140,3 +142,14 @@ def test_steps_are_not_so_fine_that_a_byte_clips_weights(states, largest):
         assert grid.bits == 8 and grid.clip_sigmas == pytest.approx(5.0, rel=0.01)
     assert row.tax_bpb > 0.5 * 0.134 * (5.0 / largest) ** 2
     assert row.artifact_bytes < 1_000_000 and row.extrapolated == ("finer steps would clip at less than 5.0 sigmas",)
+
+
+def test_the_program_of_a_file_that_shares_a_name_is_not_that_of_the_recipe(monkeypatch, tmp_path):
+    monkeypatch.setattr(recipe_plan, "build", lambda resolved: SimpleNamespace(packed=bytes(12_345)))
+    own = tmp_path / "tiny.toml"
+    own.write_text('extends = "pocket"\nbecause = "another"\n')
+    found = [
+        json.loads(CliRunner().invoke(app, ["plan", name, "--states", "", "--json"]).stdout)["program_bytes"]
+        for name in ("tiny", str(own))
+    ]
+    assert found[0] > 20_000 and found[1] == 12_345

@@ -14,6 +14,7 @@ from fairway.bundle.build import build
 from fairway.bundle.sizes import SIZES_FILE
 from fairway.errors import RecipeError
 from fairway.recipes.load import Resolved, load_recipe
+from fairway.recipes.locate import recipe_names
 from fairway.recipes.plan import REAL_BYTES, SCALAR, Row, plan_rows
 from fairway.recipes.tax import Calibration
 from fairway.spec.quant import TRELLIS_STATES, QuantSpec, TrellisGrid
@@ -84,10 +85,13 @@ def _has_trellis(quant: QuantSpec) -> bool:
 
 def _program_bytes(resolved: Resolved) -> int:
     """By the table of the documentation, where a checkout has it; else the program is built, which takes a while."""
-    for folder in (Path.cwd(), Path(__file__).resolve().parents[3]):
+    name = resolved.recipe.name
+    # a file of one's own may have the name of another recipe
+    is_listed = name in recipe_names() and load_recipe(name).sha256 == resolved.sha256
+    for folder in (Path.cwd(), Path(__file__).resolve().parents[3]) if is_listed else ():
         path = folder / SIZES_FILE
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        line = re.search(rf"^\| `{re.escape(resolved.recipe.name)}` \|.*\| ([0-9,]+) \|$", text, re.MULTILINE)
+        line = re.search(rf"^\| `{re.escape(name)}` \|.*\| ([0-9,]+) \|$", text, re.MULTILINE)
         if line is not None:
             return int(line[1].replace(",", ""))
     return len(build(resolved).packed)
