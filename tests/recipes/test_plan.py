@@ -97,8 +97,9 @@ def test_the_command_prints_a_table_and_json():
     assert found["program_bytes"] == 26_000 and found["cap_bytes"] == 500_000 and found["headroom_bytes"] == 1_000
     assert [(row["layers"], row["states"]) for row in found["rows"]] == [(5, 0), (5, 8), (6, 0), (6, 8)]
     assert found["rows"][1]["quant"]["mlp"]["kind"] == "trellis"
-    shown = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0 and "trellis 8" in shown.stdout and "extrapolated" in shown.stdout
+    assert all(f"{row['artifact_bytes']:,}" in shown.stdout for row in found["rows"])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -114,7 +115,7 @@ def _print(rows: list[Row], known: Calibration, title: str) -> None:
             "; ".join(row.extrapolated),
             style="dim" if row.extrapolated else None,
         )
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     low, high = REAL_BYTES
     console.print(
