@@ -224,13 +224,15 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
     """Weights and training shards, or weights alone, to one Hessian a linear's input (safetensors, matrix names)."""
     with open_stage(run, "calibrate", events) as stage:
         stage.ranks.barrier()  # in a whole run, the first rank has written the checkpoint just now
-        model = restore_checkpoint(run, checkpoint, stage.ranks.device)
+        if run.recipe.score.logit_ensemble:
+            model, raw = restore_checkpoint_pair(run, checkpoint, stage.ranks.device)
+        else:
+            model = restore_checkpoint(run, checkpoint, stage.ranks.device)
         if run.recipe.model.attention != "sdpa":
             settle_attention(model, stage)
         looped = isinstance(run.recipe.model.loops, Loops)
         own = run.recipe.quant.calibration
         if run.recipe.score.logit_ensemble:
-            raw = restore_raw_checkpoint(run, checkpoint, stage.ranks.device)
             gathered = with_raw(*(calibrated(run, each, train_folder, stage) for each in (model, raw)))
         elif isinstance(own, OwnText):
             written = own_text(model, own, stage.ranks, run.seed, looped=looped)
@@ -278,18 +280,17 @@ def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: 
     with open_stage(run, "rotate_gptq", events, alone=evaluates_alone(run.recipe)) as stage:
         if run.recipe.score.ranks == "all":
             stage.ranks.barrier()  # in a whole run, the first rank has written both files just now
-        model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
-        gathered = load_tensors(hessians)
         if run.recipe.score.logit_ensemble:
-            raw = restore_raw_checkpoint(run, checkpoint, torch.device("cpu"))
-            gathered, raw_gathered = split_raw(gathered)
+            model, raw = restore_checkpoint_pair(run, checkpoint, torch.device("cpu"))
+            gathered, raw_gathered = split_raw(load_tensors(hessians))
             rounded = joined(
                 rounded_model(run, model, gathered, stage),
                 rounded_model(run, raw, raw_gathered, stage),
                 run.recipe.quant,
             )
         else:
-            rounded = rounded_model(run, model, gathered, stage)
+            model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
+            rounded = rounded_model(run, model, load_tensors(hessians), stage)
         if run.recipe.score.ranks == "first" or stage.ranks.is_first:
             save_quantized(quantized, rounded)
         stage.log.emit("done", seconds=stage.seconds)
@@ -348,11 +349,13 @@ def evaluate_stage(
     with open_stage(run, "evaluate", events, alone=evaluates_alone(run.recipe)) as stage:
         stage.ranks.barrier()  # in a whole run, the first rank has written the artifact just now
         artifact_sha256 = sha256_file(artifact)
-        model = restore_artifact(run, artifact, stage.ranks.device)
+        if run.recipe.score.logit_ensemble:
+            model, raw = restore_artifact_pair(run, artifact, stage.ranks.device)
+        else:
+            model = restore_artifact(run, artifact, stage.ranks.device)
         if run.recipe.model.attention != "sdpa":
             settle_attention(model, stage)
         if run.recipe.score.logit_ensemble:
-            raw = restore_raw_artifact(run, artifact, stage.ranks.device)
             raw.attention = model.attention
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         stage.log.emit("load", seconds=stage.seconds, artifact_sha256=artifact_sha256)
@@ -400,11 +403,13 @@ def evaluate_float_stage(
     """Weights before quantization to a diagnostic score: what rounding costs is told against it."""
     with open_stage(run, "float", events, alone=evaluates_alone(run.recipe)) as stage:
         stage.ranks.barrier()
-        model = restore_checkpoint(run, checkpoint, stage.ranks.device)
+        if run.recipe.score.logit_ensemble:
+            model, raw = restore_checkpoint_pair(run, checkpoint, stage.ranks.device)
+        else:
+            model = restore_checkpoint(run, checkpoint, stage.ranks.device)
         if run.recipe.model.attention != "sdpa":
             settle_attention(model, stage)
         if run.recipe.score.logit_ensemble:
-            raw = restore_raw_checkpoint(run, checkpoint, stage.ranks.device)
             raw.attention = model.attention
         tokens_N, bytes_N = validation(run, val_folder, tokenizer)
         score = evaluate(
@@ -434,35 +439,37 @@ def evaluates_alone(recipe: Recipe) -> bool:
 
 
 def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
-    """The model of a checkpoint that this run's train stage wrote: the average."""
-    if run.recipe.score.logit_ensemble:
-        average, _ = split_raw(load_tensors(checkpoint))
-        return model_of(average, checkpoint, run.recipe.model, compute_dtype(device)).to(device)
+    """The model of a checkpoint that this run's train stage wrote, unless it holds an ensemble's two."""
     return load_model(checkpoint, run.recipe.model, compute_dtype(device)).to(device)
 
 
-def restore_raw_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
-    """The weights of the last step, which an ensemble's checkpoint holds too."""
-    _, raw = split_raw(load_tensors(checkpoint))
-    return model_of(raw, checkpoint, run.recipe.model, compute_dtype(device)).to(device)
+def restore_checkpoint_pair(run: Run, checkpoint: Path, device: torch.device) -> tuple[Gpt, Gpt]:
+    """The models of an ensemble's checkpoint: the average, and the weights of the last step."""
+    average, raw = (
+        model_of(tensors, checkpoint, run.recipe.model, compute_dtype(device)).to(device)
+        for tensors in split_raw(load_tensors(checkpoint))
+    )
+    return average, raw
 
 
 def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
-    """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online."""
+    """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online.
+
+    An ensemble's artifact holds two: ``restore_artifact_pair``.
+    """
     data = artifact_bytes(artifact)
     if run.recipe.quant.rotate_online:
         baked, header = unpack(data, run.recipe.quant, fold=False)
         return online_model(run.recipe.model, baked, header["rotation"], compute_dtype(device)).to(device)
     state, _ = unpack(data, run.recipe.quant)
-    if run.recipe.score.logit_ensemble:
-        state, _ = split_raw(state)
     return unpacked_model(run, state, device)
 
 
-def restore_raw_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
-    """The weights of the last step, which an ensemble's artifact holds too."""
+def restore_artifact_pair(run: Run, artifact: Path, device: torch.device) -> tuple[Gpt, Gpt]:
+    """The models of an ensemble's artifact: the average, and the weights of the last step."""
     state, _ = unpack(artifact_bytes(artifact), run.recipe.quant)
-    return unpacked_model(run, split_raw(state)[1], device)
+    average, raw = (unpacked_model(run, weights, device) for weights in split_raw(state))
+    return average, raw
 
 
 def unpacked_model(run: Run, state: Mapping[str, Tensor], device: torch.device) -> Gpt:

@@ -109,6 +109,10 @@ def test_the_file_is_filled_by_matrices_of_many_rates_and_always_alike(
     assert len(data) in tries and len(tries) <= 6
     told = {event["name"]: event for event in events if event["event"] == "rate"}
     assert told.keys() == by_hand.steps.keys() == {event["name"] for event in events if event["event"] == "tensor"}
+    for event in events:
+        if event["event"] == "tensor":
+            is_turned = rotation != NoRotation() and event["name"] != "embedding"
+            assert (event["error_gptq"] != event["error_gptq_unrotated"]) == is_turned
     for name, event in told.items():
         ratio = fitted.steps[name].float() / by_hand.steps[name].float()
         assert ratio.tolist() == pytest.approx([event["factor"]] * len(ratio), rel=2e-3)

@@ -11,9 +11,10 @@ from fairway.data.batches import Batch
 from fairway.errors import ArtifactError, GateError
 from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
+from fairway.model.weights import symmetric, symmetric_share
 from fairway.quant.hessian import collect
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
-from fairway.quant.triangle import square, symmetric, symmetric_energy, triangle
+from fairway.quant.triangle import square, triangle
 from fairway.runtime.ranks import Ranks
 from fairway.spec.quant import Hadamard, NoRotation, Triangles
 
@@ -35,9 +36,9 @@ def test_a_triangle_lists_the_entries_from_the_diagonal_on_and_gives_the_symmetr
 
 
 def test_the_energy_of_the_symmetric_part():
-    assert symmetric_energy(symmetric(normal(30))) == pytest.approx(1.0)
-    assert symmetric_energy(normal(200) - normal(200).T) == pytest.approx(0.0, abs=1e-6)
-    assert symmetric_energy(normal(200)) == pytest.approx(0.5, abs=0.02)
+    assert float(symmetric_share(symmetric(normal(30)))) == pytest.approx(1.0)
+    assert float(symmetric_share(normal(200) - normal(200).T)) == pytest.approx(0.0, abs=1e-6)
+    assert float(symmetric_share(normal(200))) == pytest.approx(0.5, abs=0.02)
 
 
 def test_so_many_entries_that_make_no_triangle_are_refused():

@@ -1,16 +1,19 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from fairway.cli import recipe_plan
 from fairway.cli.recipe import app
 from fairway.errors import RecipeError
 from fairway.quant.forecast import planned
 from fairway.recipes.load import load_recipe
 from fairway.recipes.plan import REAL_BYTES, plan_rows, resized, scaled_grid
 from fairway.recipes.tax import FULL, POCKET, tax_bpb
-from fairway.spec.quant import Grid, QuantileGrid, TrellisGrid
+from fairway.spec.quant import Grid, Lagrangian, PrunedOnes, QuantileGrid, TrellisGrid
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = sorted((ROOT / "records" / "track_pocket").glob("*_pocket"))
@@ -94,8 +97,9 @@ def test_the_command_prints_a_table_and_json():
     assert found["program_bytes"] == 26_000 and found["cap_bytes"] == 500_000 and found["headroom_bytes"] == 1_000
     assert [(row["layers"], row["states"]) for row in found["rows"]] == [(5, 0), (5, 8), (6, 0), (6, 8)]
     assert found["rows"][1]["quant"]["mlp"]["kind"] == "trellis"
-    shown = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0 and "trellis 8" in shown.stdout and "extrapolated" in shown.stdout
+    assert all(f"{row['artifact_bytes']:,}" in shown.stdout for row in found["rows"])
 
 
 @pytest.mark.parametrize(
@@ -104,3 +108,49 @@ def test_the_command_prints_a_table_and_json():
 def test_a_wrong_option_is_one_line(option, value):
     told = CliRunner().invoke(app, ["plan", "pocket", "--program", "26000", option, value])
     assert isinstance(told.exception, RecipeError) and "\n" not in str(told.exception)
+
+
+@pytest.mark.parametrize("option, value", [("--program", "-1"), ("--headroom", "-1"), ("--cap", "0")])
+def test_bytes_below_none_are_refused(option, value):
+    told = CliRunner().invoke(app, ["plan", "pocket", "--program", "26000", option, value])
+    assert told.exit_code == 2 and f"Invalid value for '{option}'" in told.output
+
+
+def test_what_goes_with_no_trellis_is_one_line():
+    recipe = load_recipe("pocket").recipe
+    recipe = replace(recipe, quant=replace(recipe.quant, pruning=PrunedOnes()))
+    (row,), _ = plan_rows(recipe, {0: 386_300}, [5], [128])
+    assert row.factor == pytest.approx(1.0, abs=0.01)
+    with pytest.raises(RecipeError, match="a trellis of 8 states: pruning of kind ones goes with no grid"):
+        plan_rows(recipe, {8: 386_300}, [5], [128])
+
+
+def test_a_recipe_with_rates_is_planned_by_the_proportions_of_its_grids():
+    recipe = load_recipe("pocket").recipe
+    rated = replace(recipe, quant=replace(recipe.quant, rates=Lagrangian(cap_bytes=300_000)))
+    (plain,), _ = plan_rows(recipe, {8: 350_000}, [5], [128])
+    (row,), _ = plan_rows(rated, {8: 350_000}, [5], [128])
+    assert 349_900 < row.artifact_bytes <= 350_000
+    assert replace(row, extrapolated=()) == replace(plain, extrapolated=())
+    assert row.extrapolated == (*plain.extrapolated, "steps by the recipe's grids, not by its rates")
+
+
+@pytest.mark.parametrize("states, largest", [(0, 127), (64, 63)])
+def test_steps_are_not_so_fine_that_a_byte_clips_weights(states, largest):
+    recipe = load_recipe("pocket").recipe
+    (row,), _ = plan_rows(recipe, {states: 2_000_000}, [5], [128])
+    for grid in (row.quant.attention, row.quant.mlp, row.quant.embedding):
+        assert grid.bits == 8 and grid.clip_sigmas == pytest.approx(5.0, rel=0.01)
+    assert row.tax_bpb > 0.5 * 0.134 * (5.0 / largest) ** 2
+    assert row.artifact_bytes < 1_000_000 and row.extrapolated == ("finer steps would clip at less than 5.0 sigmas",)
+
+
+def test_the_program_of_a_file_that_shares_a_name_is_not_that_of_the_recipe(monkeypatch, tmp_path):
+    monkeypatch.setattr(recipe_plan, "build", lambda resolved: SimpleNamespace(packed=bytes(12_345)))
+    own = tmp_path / "tiny.toml"
+    own.write_text('extends = "pocket"\nbecause = "another"\n')
+    found = [
+        json.loads(CliRunner().invoke(app, ["plan", name, "--states", "", "--json"]).stdout)["program_bytes"]
+        for name in ("tiny", str(own))
+    ]
+    assert found[0] > 20_000 and found[1] == 12_345

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from fairway.bundle.build import build
 from fairway.bundle.sizes import SIZES_FILE
 from fairway.errors import RecipeError
 from fairway.recipes.load import Resolved, load_recipe
+from fairway.recipes.locate import recipe_names
 from fairway.recipes.plan import REAL_BYTES, SCALAR, Row, plan_rows
 from fairway.recipes.tax import Calibration
 from fairway.spec.quant import TRELLIS_STATES, QuantSpec, TrellisGrid
@@ -28,14 +30,17 @@ def command(
     name: Annotated[str, typer.Argument(help="A recipe's name, or the path of its .toml file.")],
     layers: Annotated[str, typer.Option(help="Depths, such as 10,11,12 [default: the recipe's].")] = "",
     width: Annotated[str, typer.Option(help="Widths, such as 448,512 [default: the recipe's].")] = "",
-    states: Annotated[str, typer.Option(help="States of trellises beside scalar rounding.")] = "8,64",
-    cap: Annotated[int | None, typer.Option(help="Bytes of program and artifact [default: the track's].")] = None,
+    states: Annotated[str, typer.Option(help="States of trellises beside scalar rounding, none if empty.")] = "8,64",
+    cap: Annotated[
+        int | None, typer.Option(min=1, help="Bytes of program and artifact [default: the track's].")
+    ] = None,
     program: Annotated[
-        int | None, typer.Option(help=f"Bytes of the program [default: as {SIZES_FILE} has it, else it is built].")
+        int | None,
+        typer.Option(min=0, help=f"Bytes of the program [default: as {SIZES_FILE} has it, else it is built]."),
     ] = None,
     headroom: Annotated[
         int | None,
-        typer.Option(help="Bytes to leave free [default: the cap less where the track has a size reviewed]."),
+        typer.Option(min=0, help="Bytes to leave free [default: the cap less where the track has a size reviewed]."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with the grids.")] = False,
 ) -> None:
@@ -81,10 +86,13 @@ def _has_trellis(quant: QuantSpec) -> bool:
 
 def _program_bytes(resolved: Resolved) -> int:
     """By the table of the documentation, where a checkout has it; else the program is built, which takes a while."""
-    for folder in (Path.cwd(), Path(__file__).resolve().parents[3]):
+    name = resolved.recipe.name
+    # a file of one's own may have the name of another recipe
+    is_listed = name in recipe_names() and load_recipe(name).sha256 == resolved.sha256
+    for folder in (Path.cwd(), Path(__file__).resolve().parents[3]) if is_listed else ():
         path = folder / SIZES_FILE
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        line = re.search(rf"^\| `{re.escape(resolved.recipe.name)}` \|.*\| ([0-9,]+) \|$", text, re.MULTILINE)
+        line = re.search(rf"^\| `{re.escape(name)}` \|.*\| ([0-9,]+) \|$", text, re.MULTILINE)
         if line is not None:
             return int(line[1].replace(",", ""))
     return len(build(resolved).packed)
@@ -107,7 +115,7 @@ def _print(rows: list[Row], known: Calibration, title: str) -> None:
             "; ".join(row.extrapolated),
             style="dim" if row.extrapolated else None,
         )
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     low, high = REAL_BYTES
     console.print(

@@ -105,8 +105,18 @@ def symmetrised(named: Mapping[str, Tensor], spec: ModelSpec) -> Float[Tensor, "
     if isinstance(spec.symmetry, SymLayers):
         forced = torch.zeros(2 * spec.layers, 1, 1, dtype=torch.bool, device=qo.device)
         forced[[place for layer in spec.symmetry.layers for place in (layer, spec.layers + layer)]] = True
-        qo = torch.where(forced, (qo + qo.mT) / 2, qo)
+        qo = torch.where(forced, symmetric(qo), qo)
     return qo
+
+
+def symmetric(w_NDD: Float[Tensor, "*N D D"]) -> Float[Tensor, "*N D D"]:
+    """The symmetric part of each matrix."""
+    return (w_NDD + w_NDD.mT) / 2
+
+
+def symmetric_share(w_NDD: Float[Tensor, "*N D D"]) -> Float[Tensor, "*N"]:
+    """Share of each matrix's squares that its symmetric part holds: 1/2 for a random one, 0 for one of zeros."""
+    return symmetric(w_NDD).square().sum((-2, -1)) / w_NDD.square().sum((-2, -1)).clamp_min(1e-30)
 
 
 @torch.no_grad()

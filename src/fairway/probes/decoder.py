@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from fairway.errors import DataError, FairwayError, MalformedError
 from fairway.kernels.backend import choose_attention
-from fairway.main import Run, compute_dtype, restore_artifact, restore_raw_artifact
+from fairway.main import Run, compute_dtype, restore_artifact, restore_artifact_pair
 from fairway.model.gpt import Gpt
 from fairway.probes.bitstream import Bitstream, from_bytes
 from fairway.probes.rangecode import Reader, known_at_first, rounds
@@ -61,9 +61,11 @@ def restore(recipe: Recipe, artifact: Path, device: torch.device) -> list[Gpt]:
     ``ArtifactError`` or ``RecipeError`` where the one does not fit the other.
     """
     run = Run(recipe=recipe, recipe_sha256="", forecast_bytes=0, seed=0, code_sha256="", code_bytes=0)
-    models = [restore_artifact(run, artifact, device)]
-    if recipe.score.logit_ensemble:
-        models.append(restore_raw_artifact(run, artifact, device))
+    models = (
+        [*restore_artifact_pair(run, artifact, device)]
+        if recipe.score.logit_ensemble
+        else [restore_artifact(run, artifact, device)]
+    )
     spec = recipe.model
     for model in models if spec.attention != "sdpa" else ():
         model.attention = choose_attention(spec.attention, device, compute_dtype(device), spec.head_width).attention

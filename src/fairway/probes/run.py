@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fairway.bundle.build import build_readable
 from fairway.errors import DataError, RecipeError
-from fairway.main import Run, open_stage, restore_artifact, restore_raw_artifact, settle_attention, validation
+from fairway.main import Run, open_stage, restore_artifact, restore_artifact_pair, settle_attention, validation
 from fairway.probes.methods import method_subject
 from fairway.probes.result import DecodeResult, ProbeResult, StreamFacts
 from fairway.probes.stream import Stream, first_documents, make_stream
@@ -46,12 +46,14 @@ def probe_run(
     with open_stage(run, "probe", events, alone=True) as stage:
         device = stage.ranks.device
         check_artifact(run, artifact)
-        model = restore_artifact(run, artifact, device)
-        if run.recipe.model.attention != "sdpa":
-            settle_attention(model, stage)
         raw = None
         if run.recipe.score.logit_ensemble:
-            raw = restore_raw_artifact(run, artifact, device)
+            model, raw = restore_artifact_pair(run, artifact, device)
+        else:
+            model = restore_artifact(run, artifact, device)
+        if run.recipe.model.attention != "sdpa":
+            settle_attention(model, stage)
+        if raw is not None:
             raw.attention = model.attention
         tokens_N, bytes_N = validation(run, val, tokenizer)
         whole = make_stream(tokens_N, bytes_N, vocab_size=run.recipe.model.vocab_size)

@@ -10,6 +10,7 @@ from fairway.errors import GateError, MalformedError
 from fairway.model.banks import bank, unbank
 from fairway.model.gpt import Gpt
 from fairway.model.hooks import PLAIN, Hooks
+from fairway.model.weights import symmetric_share
 from fairway.quant.artifact import Artifact, StoredStream, read_artifact, write_artifact
 from fairway.quant.classes import class_stream, stream_shapes, unclassed
 from fairway.quant.codecs import compress, decompress
@@ -26,7 +27,7 @@ from fairway.quant.rotation import bake, bake_hessian, online_hooks, rotations, 
 from fairway.quant.rounding import Rounder, round_matrix
 from fairway.quant.sensitivity import BITS_TENSOR, bits_tensor, sensitive_bits, with_bits
 from fairway.quant.trellis_codec import stream_grid, trellis_decoded, trellis_stream
-from fairway.quant.triangle import make_symmetric, square, symmetric_energy, triangle, triangle_names
+from fairway.quant.triangle import make_symmetric, square, triangle, triangle_names
 from fairway.runtime.events import EventLog
 from fairway.runtime.seeding import generator
 from fairway.spec.model import Loops, ModelSpec
@@ -137,7 +138,7 @@ def _pipeline_squares(state: dict[str, Tensor], triangles: Triangles, events: Ev
         raise GateError(f"quant.triangles.layers must be layers with a square Q, but there is no {missing[0]}")
     if events is not None:
         for name in names:
-            events.emit("symmetry", name=name, energy=symmetric_energy(state[name].float()))
+            events.emit("symmetry", name=name, energy=float(symmetric_share(state[name].float())))
     make_symmetric(state, names)
     return {} if triangles.whole else {name: state.pop(name) for name in names}
 

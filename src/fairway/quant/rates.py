@@ -80,7 +80,12 @@ def rounded_to_fit(
     slope = fitting_slope(curves, size, rates.target_bytes, rates.tolerance_bytes)
     if events is not None:
         _rates_tell(events, curves, treatments, hessians, slope, rates)
-    return rotate_gptq(model, hessians, quant, events, lambda *_: tried[slope])
+    chosen = tried[slope]
+    if rounds is None and turns and events is not None:
+        # for the log alone, so not at every try
+        plain = round_rated(allocation(curves, slope), None, treatments, state, hessians, {}, quant)
+        chosen = {name: (plain[name][0], rounded) for name, (_, rounded) in chosen.items()}
+    return rotate_gptq(model, hessians, quant, events, lambda *_: chosen)
 
 
 def _rates_tell(
@@ -131,7 +136,10 @@ def round_rated(
     turns: Mapping[str, Tensor],
     quant: QuantSpec,
 ) -> dict[str, Both]:
-    """A ``Rounder`` of such steps, by ``rounds`` where there is one; by itself it rounds only what is stored."""
+    """A ``Rounder`` of such steps, by ``rounds`` where there is one.
+
+    By itself it rounds only in the basis of ``turns``, and gives that for both.
+    """
     scaled = rated(treatments, factors)
     if rounds is not None:
         return rounds(scaled, state, hessians, turns, quant)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fairway.errors import ArtifactError
+from fairway.model.weights import symmetric
 from fairway.spec.quant import Triangles
 from fairway.spec.roles import matrix_name
 
@@ -22,16 +23,6 @@ from fairway.spec.roles import matrix_name
 def triangle_names(triangles: Triangles) -> list[str]:
     """Names of the matrices that are made symmetric."""
     return [matrix_name(layer, part) for part in ("q", "o") for layer in triangles.layers]
-
-
-def symmetric(w_DD: Float[Tensor, "D D"]) -> Float[Tensor, "D D"]:
-    """The symmetric part."""
-    return (w_DD + w_DD.T) / 2
-
-
-def symmetric_energy(w_DD: Float[Tensor, "D D"]) -> float:
-    """Share of the squares that the symmetric part holds: 1 for a symmetric matrix, near 1/2 for a random one."""
-    return float(symmetric(w_DD).square().sum() / w_DD.square().sum().clamp_min(1e-30))
 
 
 def triangle(w_DD: Float[Tensor, "D D"]) -> Float[Tensor, "1 N"]:

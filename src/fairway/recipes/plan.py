@@ -3,7 +3,7 @@
 All steps of the recipe are scaled by one factor until the forecast artifact fills the cap less the program. Bytes are
 those of Gaussian rows (``quant.forecast``), the tax is that of ``recipes.tax``. What a wider or deeper model gains in
 the float score is not forecast: a plan says what rounding leaves of it. Nor is what a correction (LQER) takes off the
-tax.
+tax, nor what rates of kind lagrangian do: steps then keep the proportions that the recipe's grids have.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from math import prod
 
 from fairway.errors import RecipeError
 from fairway.model.parameters import parameter_count
-from fairway.quant.forecast import forecast, planned, symbol_bits
+from fairway.quant.forecast import expected_clip_sigmas, forecast, planned, symbol_bits
 from fairway.quant.grid import largest_symbol
 from fairway.quant.plan import Treatment
 from fairway.recipes.tax import Calibration, nearest_calibration, step_sigmas, tax_bpb
 from fairway.spec.model import ModelSpec, TwoLanes
-from fairway.spec.quant import Grid, QuantileGrid, QuantSpec, TrellisGrid
+from fairway.spec.quant import Grid, HandSet, Lagrangian, QuantileGrid, QuantSpec, TrellisGrid
 from fairway.spec.recipe import Recipe
 
 SCALAR = 0
@@ -33,6 +33,8 @@ Gaussian rows would. Steps of 3 and 4 times the recipe's, below 2 bits a weight,
 
 _LEAST_CLIP = 8.0
 """Sigmas that a grid must reach: where the step asked for does not, the grid gets another bit."""
+_CLIPPED = 5.0
+"""Sigmas that it must reach at the most bits there are, by wider steps: the tax does not know of weights clipped."""
 _MOST_BITS = 8
 _FACTORS = (0.05, 8.0)
 _HALVINGS = 18
@@ -113,12 +115,15 @@ def resized(model: ModelSpec, layers: int, width: int) -> ModelSpec:
 
 
 def scaled_grid(grid: Grid | QuantileGrid | TrellisGrid, factor: float, states: int) -> Grid | TrellisGrid:
-    """A grid whose scalar step is ``factor`` times that of ``grid``, with bits enough to reach as far as rows do."""
+    """A grid whose scalar step is ``factor`` times that of ``grid``, with bits enough to reach as far as rows do.
+
+    Where the most bits are too few for that, its step is the finest that they allow.
+    """
     if isinstance(grid, QuantileGrid):
         raise RecipeError("plan needs grids of kind sigmas or trellis: steps of kind quantiles are the rows' own")
-    step = factor * step_sigmas(grid, 0)
     scalar_bits = grid.bits - 1 if isinstance(grid, TrellisGrid) else grid.bits
     most = _MOST_BITS - 1 if states else _MOST_BITS
+    step = max(factor * step_sigmas(grid, 0), min(_CLIPPED, grid.clip_sigmas) / largest_symbol(most))
     bits = min(scalar_bits, most)
     while bits < most and step * largest_symbol(bits) < _LEAST_CLIP:
         bits += 1
@@ -135,16 +140,22 @@ def scaled_grid(grid: Grid | QuantileGrid | TrellisGrid, factor: float, states: 
 
 
 def scaled_quant(quant: QuantSpec, factor: float, states: int) -> QuantSpec:
-    """All three grids of a recipe by one factor."""
+    """All three grids of a recipe by one factor; ``RecipeError`` if the rest of it goes with no such grids."""
     attention, mlp, embedding = (
         scaled_grid(grid, factor, states) for grid in (quant.attention, quant.mlp, quant.embedding)
     )
-    return replace(quant, attention=attention, mlp=mlp, embedding=embedding)
+    try:
+        return replace(quant, attention=attention, mlp=mlp, embedding=embedding)
+    except ValueError as error:
+        raise RecipeError(f"a trellis of {states} states: {error}") from error
 
 
 def _row(recipe: Recipe, states: int, budget: int, known: Calibration) -> Row:
+    # else any steps would fill the file that the rates are for
+    by_hand = replace(recipe.quant, rates=HandSet())
+
     def at(factor: float) -> Recipe:
-        return replace(recipe, quant=scaled_quant(recipe.quant, factor, states))
+        return replace(recipe, quant=scaled_quant(by_hand, factor, states))
 
     rounded = [t for t in planned(recipe) if t.grid is not None]
     own = forecast(at(1.0)).total_bytes
@@ -178,7 +189,7 @@ def _row(recipe: Recipe, states: int, budget: int, known: Calibration) -> Row:
         tax_by_group=taxes,
         quant=chosen.quant,
         calibration=known.name,
-        extrapolated=_extrapolated(chosen, known),
+        extrapolated=_extrapolated(chosen, known, has_rates=isinstance(recipe.quant.rates, Lagrangian)),
     )
 
 
@@ -196,14 +207,20 @@ def _bits(grid: Grid | QuantileGrid | TrellisGrid, factor: float, states: int, i
     return symbol_bits(scaled_grid(grid, factor, states), inputs)
 
 
-def _extrapolated(recipe: Recipe, known: Calibration) -> tuple[str, ...]:
+def _extrapolated(recipe: Recipe, known: Calibration, *, has_rates: bool) -> tuple[str, ...]:
     model, quant = recipe.model, recipe.quant
     found = []
     if (model.layers, model.width) != (known.layers, known.width):
         found.append(f"{model.layers} x {model.width}, measured {known.layers} x {known.width}")
-    coarsest = max(step_sigmas(grid, model.width) for grid in (quant.attention, quant.mlp, quant.embedding))
+    grids = [treatment.grid for treatment in planned(recipe) if treatment.grid is not None]
+    reach = min(expected_clip_sigmas(grid, model.width) for grid in grids)
+    if reach < 1.01 * _CLIPPED:
+        found.append(f"finer steps would clip at less than {reach:.1f} sigmas")
+    coarsest = max(step_sigmas(grid, model.width) for grid in grids)
     if coarsest > 1.02 * known.largest_step:
         found.append(f"step {coarsest:.2f} sigmas, measured to {known.largest_step:g}")
     if known.name == "published" and any(isinstance(g, TrellisGrid) for g in (quant.attention, quant.mlp)):
         found.append("no trellis was scored at this size")
+    if has_rates:
+        found.append("steps by the recipe's grids, not by its rates")
     return tuple(found)
