@@ -7,10 +7,12 @@ are decibels over 6.02. Paths run down 256 rows, or ``_whole`` 4,096; ``gained_b
 ``encode`` is GPTQ with paths for every matrix of a recipe's model, as the rotate_gptq stage does it once (the stage
 rounds a second time, unrotated, for comparison, where the recipe rotates). With ``--share`` below 1 only the first
 columns of each matrix are rounded and the time is scaled up, because on a busy machine all would take long.
-``write`` and ``read`` are the streams of paths of that model, Gaussian symbols. Seconds are of the clock and of the
-processor (all threads together), which other work on the machine inflates less.
+``write`` and ``read`` are the streams of paths of that model, Gaussian symbols, on the CPU. Seconds are of the clock
+and of the processor (all threads together), which other work on the machine inflates less. On a GPU each batch is
+rounded whole, after a first column of each, at which kernels are compiled; the clock is read once the GPU is done.
 
     python benchmarks/quant/trellis.py --recipe baseline --states 64 --threads 2 -o benchmarks/results/trellis.json
+    python benchmarks/quant/trellis.py --recipe spinquant-mpsgd --engine triton --device cuda
 """
 
 import argparse
@@ -41,6 +43,11 @@ from fairway.spec.quant import TRELLIS_STATES, Gptq, QuantSpec, TrellisGrid
 
 SCALAR_STEP = 0.36
 """Of unit variance: 3.53 bits, about the rate of the records' grids."""
+
+
+CPU = torch.device("cpu")
+ENGINES = {"cpu": ("torch", "compiled"), "cuda": ("torch", "triton")}
+"""Those that a device has."""
 
 
 def entropy(symbols: torch.Tensor) -> float:
@@ -82,11 +89,19 @@ def gains(states: list[int], columns: int) -> list[Row]:
     return rows
 
 
-def timed(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
+def timed(work: Callable[[], Any], device: torch.device = CPU) -> tuple[dict[str, float], Any]:
     """Seconds of the clock and of the processor, and what came out."""
+    settle(device)
     began, began_cpu = time.perf_counter(), time.process_time()
     result = work()
+    settle(device)
     return {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - began_cpu}, result
+
+
+def settle(device: torch.device) -> None:
+    """Wait for what a GPU was given to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def hessian(inputs: int) -> torch.Tensor:
@@ -98,34 +113,46 @@ def hessian(inputs: int) -> torch.Tensor:
     return moments
 
 
-def stage(name: str, states: int, engine: Literal["torch", "compiled"], threads: int, share: float) -> list[Row]:
-    """Rounding, writing and reading of a recipe's matrices; threads take batches, and halves of batches."""
+def stage(
+    name: str,
+    states: int,
+    engine: Literal["torch", "compiled", "triton"],
+    device: torch.device,
+    threads: int,
+    share: float,
+) -> list[Row]:
+    """Rounding, writing and reading of a recipe's matrices; threads of a CPU take batches, and halves of batches."""
     recipe = load_recipe(name).recipe
     grid = TrellisGrid(bits=7, clip_sigmas=13.0, states=states, engine=engine)
     quant = QuantSpec(attention=grid, mlp=grid, embedding=grid, codec="range")
     with torch.device("meta"):
         shapes = {key: w.shape for key, w in unbank(neutral_parameters(recipe.model), recipe.model).items()}
     treatments = [t for t in plan(shapes, quant) if t.grid is not None]
-    moments = {width: hessian(width) for width in {t.shape[1] for t in treatments}}
+    moments = {width: hessian(width).to(device) for width in {t.shape[1] for t in treatments}}
     batches = stacked(treatments, {t.name: moments[t.shape[1]] for t in treatments})
-    parts = [part for batch in batches for first in range(threads) if (part := batch[first::threads])]
+    takers = threads if device.type == "cpu" else 1
+    parts = [part for batch in batches for first in range(takers) if (part := batch[first::takers])]
     draws = torch.Generator().manual_seed(1)
-    weights = [torch.randn(len(p), sum(t.shape[0] for t in p[0]), p[0][0].shape[1], generator=draws) for p in parts]
+    weights = [
+        torch.randn(len(p), sum(t.shape[0] for t in p[0]), p[0][0].shape[1], generator=draws).to(device) for p in parts
+    ]
 
-    def work(place: int) -> None:
+    def work(place: int, columns: int) -> None:
         part, w_LOI = parts[place], weights[place]
-        columns = max(1, round(share * w_LOI.shape[2]))
         h_LII = moments[w_LOI.shape[2]][:columns, :columns].expand(len(part), columns, columns)
         step_LO = torch.stack([row_steps(w_OI, grid) for w_OI in w_LOI])
         names, rows = [stack[0].name for stack in part], [t.shape[0] for t in part[0]]
         gptq_batch(w_LOI[:, :, :columns], h_LII, step_LO, grid, Gptq(), names, rows)
 
     def rounding() -> None:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, range(len(parts))))
+        with ThreadPoolExecutor(takers) as pool:
+            list(pool.map(work, range(len(parts)), [max(1, round(share * w.shape[2])) for w in weights]))
 
     torch.set_num_threads(1)
-    encode, _ = timed(rounding)
+    if device.type == "cuda":
+        for place in range(len(parts)):
+            work(place, 1)
+    encode, _ = timed(rounding, device)
     rows: list[Row] = [
         {"what": f"encode, {states} states, {engine}", **{key: value / share for key, value in encode.items()}}
     ]
@@ -160,24 +187,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="baseline")
     parser.add_argument("--states", type=int, nargs="*", default=[64], choices=TRELLIS_STATES, help="that are timed")
-    parser.add_argument("--engine", nargs="*", default=["torch", "compiled"], choices=("torch", "compiled"))
+    parser.add_argument(
+        "--engine", nargs="*", choices=("torch", "compiled", "triton"), help="default: the device's two"
+    )
+    parser.add_argument("--device", default="cpu", choices=sorted(ENGINES), help="that rounds")
     parser.add_argument("--columns", type=int, default=256, help="of Gaussian weights, 4,096 rows each")
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path)
     asked = parser.parse_args()
+    device, engines = torch.device(asked.device), asked.engine or list(ENGINES[asked.device])
+    if other := set(engines) - set(ENGINES[asked.device]):
+        parser.error(f"--device {asked.device} has engines {', '.join(ENGINES[asked.device])}, not {', '.join(other)}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: there is no GPU here")
     torch.set_num_threads(1)
     with torch.no_grad():
         gained = gains(list(TRELLIS_STATES), asked.columns)
         rows = []
         for count in asked.states:
-            for engine in asked.engine:
-                found = stage(asked.recipe, count, engine, asked.threads, asked.share)
-                rows += found if engine == asked.engine[-1] else found[:1]
+            for engine in engines:
+                found = stage(asked.recipe, count, engine, device, asked.threads, asked.share)
+                rows += found if engine == engines[-1] else found[:1]
     report(
         f"trellis, {asked.recipe}",
         rows,
-        device_words(torch.device("cpu"), asked.threads),
+        device_words(device, asked.threads),
         unit="s",
         output=asked.output,
         recipe=asked.recipe,

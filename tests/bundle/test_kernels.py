@@ -10,6 +10,8 @@ import torch
 from fairway.kernels.fused_lanes import lanes_go
 from fairway.kernels.fused_mlp import mlp_up
 from fairway.kernels.symmetric import symmetric_go
+from fairway.quant.grid import largest_symbol
+from fairway.quant.trellis import best_path, trellis_checks
 
 RECIPE = """
 extends = "tiny"
@@ -22,9 +24,12 @@ exclusive = "triton"
 junction = "triton"
 [optim.muon]
 products = "triton"
+[quant]
+attention = { kind = "trellis", bits = 5, clip_sigmas = 6.0, states = 16, engine = "triton" }
 """
 
-# Runs as if it were imported: all is defined, nothing is started. Operators go by their names, which no form changes.
+# Runs as if it were imported: all is defined, nothing is started. Operators go by their names, which no form changes;
+# what finds paths goes by the name of an option that it launches with, and has no form but Triton's.
 PROGRAM = """
 import sys, torch, types
 program = sys.modules["looked_at"] = types.ModuleType("looked_at")
@@ -34,6 +39,11 @@ ops = torch.ops.fairway
 ops.softcap_ce_(given["logits"], given["targets"], 9.0, True)
 results = [*ops.mlp_up(*given["mlp"], 0.5), *ops.lanes_go(*given["lanes"], 0.7)]
 results += [ops.symmetric_product(given["mlp"][0][None], None, 2.0, 1.0), given["logits"]]
+if "paths" in given:
+    mine = [each for each in vars(program).values() if isinstance(each, types.FunctionType)]
+    find, = [each for each in mine if "enable_fp_fusion" in str(each.__code__.co_consts)]
+    states = [given["states"]] * (find.__code__.co_argcount == 5)  # one form has the recipe's only number inside
+    results.append(find(*given["paths"], *states, *given["grid"]))
 torch.save(results, sys.argv[3])
 """
 
@@ -68,7 +78,9 @@ def test_operators_of_either_form_compute_what_those_of_the_package_compute(
         pytest.importorskip("triton", reason="Triton is not installed")
         if torch.cuda.is_available():
             pytest.skip("on a GPU kernels are compiled")
-    torch.save(inputs(), tmp_path / "in.pt")
+    paths = [inputs()["mlp"][0] * 4, inputs()["mlp"][0].square()]
+    more = {"paths": paths, "states": 16, "grid": [trellis_checks(16), largest_symbol(5)]}
+    torch.save(inputs() | (more if interpreted else {}), tmp_path / "in.pt")
     command = [sys.executable, "-c", PROGRAM, str(folder / file), str(tmp_path / "in.pt"), str(tmp_path / "out.pt")]
     environment = {
         **os.environ,
@@ -88,6 +100,8 @@ def test_operators_of_either_form_compute_what_those_of_the_package_compute(
         symmetric_go(x[None], None, 2.0, 1.0),
         leaf.grad,
     ]
+    if interpreted:
+        right.append(best_path(*paths, 16, 5))
     for found, each in zip(torch.load(tmp_path / "out.pt"), right, strict=True):
         torch.testing.assert_close(found, each, rtol=1e-4, atol=1e-5)
 

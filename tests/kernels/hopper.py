@@ -13,7 +13,17 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fairway.kernels import fused_ce, fused_exclusive, fused_heads, fused_junction, fused_lanes, fused_mlp, symmetric
+from fairway.kernels import (
+    fused_ce,
+    fused_exclusive,
+    fused_heads,
+    fused_junction,
+    fused_lanes,
+    fused_mlp,
+    symmetric,
+    viterbi,
+)
+from fairway.quant.trellis import trellis_checks
 
 HALF, FLOAT, COUNT, REAL = "*bf16", "*fp32", "i32", "fp32"
 
@@ -72,11 +82,14 @@ CASES = {
         1,
     ),
     "symmetric": (symmetric._symmetric_tile, [HALF] * 3 + [COUNT] * 2 + [REAL] * 2, [True, 128, 64], 8, 3),
+    "viterbi": (viterbi._viterbi_column, [FLOAT] * 2 + ["*i8"] * 2 + [COUNT] * 3, [64, *trellis_checks(64)], 1, 1),
 }
+UNFUSED = ("viterbi",)
+"""Kernels that are launched with ``enable_fp_fusion=False``."""
 
 
 def take(name: str, folder: Path) -> dict[str, object]:
-    """Shared bytes, registers, spilled bytes and matrix instructions of one kernel."""
+    """Shared bytes, registers, spilled bytes, matrix instructions and sums fused with products of one kernel."""
     kernel, given, fixed, warps, stages = CASES[name]
     function = triton.jit(kernel._function)
     constants = dict(zip(function.arg_names[len(given) :], fixed, strict=True))
@@ -86,7 +99,7 @@ def take(name: str, folder: Path) -> dict[str, object]:
     compiled = triton.compile(
         ASTSource(function, signature, constants, aligned),
         target=GPUTarget("cuda", 90, 32),
-        options={"num_warps": warps, "num_stages": stages},
+        options={"num_warps": warps, "num_stages": stages, "enable_fp_fusion": name not in UNFUSED},
     )
     ptx, assembler = folder / f"{name}.ptx", Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
     ptx.write_text(compiled.asm["ptx"], encoding="utf-8")
@@ -100,6 +113,7 @@ def take(name: str, folder: Path) -> dict[str, object]:
         "registers": int(registers[1]),
         "spilled_bytes": int(spilled[1]) + int(spilled[2]),
         "matrix_instructions": compiled.asm["ptx"].count("wgmma.mma_async"),
+        "fused_sums": len(re.findall(r"\bfma\.rn|(?:mul|add|sub)\.f32", compiled.asm["ptx"])),
     }
 
 

@@ -24,4 +24,5 @@ compiler those cost a small model as much as its matrix products.
 - ``fused_junction``: two streams' weighted sum and its norm in one pass (Triton).
 - ``fused_lanes``: all that happens between two layers on two lanes in one pass (Triton).
 - ``symmetric``: symmetric products, one triangle computed and mirrored (Triton).
+- ``viterbi``: paths of least cost through a trellis, one program each (Triton).
 """

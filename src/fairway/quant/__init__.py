@@ -9,6 +9,7 @@
 - ``gptq``: weight, Hessian and steps to integers (pure).
 - ``trellis``: symbols as one path of least error.
 - ``trellis_compiled``: such paths by a C compiler's code.
+- ``trellis_triton``: such paths by a Triton kernel.
 - ``trellis_columns``: columns of matrices along such paths.
 - ``trellis_gain``: what a trellis takes and loses of Gaussian weights, by its states.
 - ``rounding``: a matrix to its grid, with its error.

@@ -9,6 +9,7 @@ from torch import Tensor
 from fairway.quant.grid import encode
 from fairway.quant.trellis import best_path
 from fairway.quant.trellis_compiled import compiled_best_path
+from fairway.quant.trellis_triton import triton_best_path
 from fairway.spec.quant import Gptq, Grid, Nearest, QuantileGrid, TrellisGrid
 
 _COLUMNS_HELD = 1 << 25
@@ -39,7 +40,12 @@ def column_rounder(
 
     def rounded(w_LO: Tensor) -> Tensor:
         target_RB = together((w_LO / step_LO)[:, held_RG])
-        find = compiled_best_path if grid.engine == "compiled" else best_path
+        if grid.engine == "compiled":
+            find = compiled_best_path
+        elif grid.engine == "triton":
+            find = triton_best_path
+        else:
+            find = best_path
         symbol_RB = find(target_RB, weight_RB, grid.states, grid.bits)
         return symbol_RB.view(longest, layers, pieces).transpose(0, 1).reshape(layers, -1)[:, place_O] * step_LO
 

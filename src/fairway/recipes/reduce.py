@@ -9,7 +9,8 @@ new needs a line here only if it brings a size of a new name:
 - steps are counted instead of seconds, and the running average forgets within them;
 - the corpus is the embedded one, shuffled so that what is held out is short; the track is ``tiny``, which fixes no
   validation set;
-- one thread, so that recipes can run side by side, and nothing compiled, which would take minutes on a CPU.
+- one thread, so that recipes can run side by side, and nothing compiled, which would take minutes on a CPU;
+- paths through a trellis are torch's where the recipe has a GPU find them: the same ones.
 """
 
 from dataclasses import fields, is_dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any
 
 from fairway.recipes.load import Resolved, digest, leaves, plain
 from fairway.spec.data import EmbeddedCorpus
+from fairway.spec.quant import TrellisGrid
 from fairway.spec.recipe import Recipe
 
 REDUCED = "reduced"
@@ -111,4 +113,6 @@ def _shrunk(part: Any, scale: float) -> Any:
             found[field.name] = value if scale == 1.0 or not value else max(2, 2 * round(value * scale / 2))
         elif field.name in _MOST:
             found[field.name] = min(value, _MOST[field.name])
+    if isinstance(part, TrellisGrid) and part.engine == "triton":
+        found["engine"] = "torch"
     return replace(part, **found)

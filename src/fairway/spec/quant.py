@@ -71,8 +71,9 @@ class TrellisGrid:
     """4, 8, 16, 32, 64, 128 or 256: twice as many take twice as long and save some 0.005 bits a weight."""
     segment: int = 256
     """Rows after which the path begins anew: segments are worked at together, each costs about 2 bits."""
-    engine: Literal["torch", "compiled"] = "torch"
-    """Who finds the paths, which are the same ones: torch, or code that a C compiler makes at first use, on a CPU."""
+    engine: Literal["torch", "compiled", "triton"] = "torch"
+    """Who finds the paths, which are the same ones: torch, code that a C compiler makes at first use, on a CPU, or a
+    Triton kernel, on a GPU."""
 
     def __post_init__(self) -> None:
         """Refuse bits that do not fit a signed byte or give no choice, and states that no code is known for."""
