@@ -9,36 +9,28 @@ from typer.testing import CliRunner
 from fairway.cli import recipe_plan
 from fairway.cli.recipe import app
 from fairway.errors import RecipeError
-from fairway.quant.forecast import planned
+from fairway.quant.forecast import forecast, planned
 from fairway.recipes.load import load_recipe
-from fairway.recipes.plan import REAL_BYTES, plan_rows, resized, scaled_grid
+from fairway.recipes.plan import REAL_BYTES, plan_rows, resized, scaled_grid, scaled_quant
 from fairway.recipes.tax import FULL, POCKET, tax_bpb
 from fairway.spec.quant import Grid, Lagrangian, PrunedOnes, QuantileGrid, TrellisGrid
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORDS = sorted((ROOT / "records" / "track_pocket").glob("*_pocket"))
+MEASURED = json.loads((ROOT / "benchmarks/results/rounding_tax_pocket_cpu_2026-11-23.json").read_text())["each"]
 
 
-def seeds(record: Path) -> list[tuple[int, float]]:
-    """Bytes of the artifact and quantization tax of each run of a record."""
-    found = []
-    for folder in sorted(record.glob("seed*")):
-        events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-        flat = {e["name"]: e["val_bpb"] for e in events if e["event"] == "score" and e["method"] == "flat"}
-        found.append(((folder / "artifact.bin").stat().st_size, flat["quantized"] - flat["float"]))
-    return found
-
-
-@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
-def test_a_record_of_pocket_has_the_bytes_and_the_tax_that_are_planned(record):
-    recipe = load_recipe("pocket").recipe
-    runs = seeds(record)
-    (row,), known = plan_rows(recipe, {0: 386_300}, [recipe.model.layers], [recipe.model.width])
-    assert len(runs) >= 3 and known is POCKET
-    assert row.factor == pytest.approx(1.0, abs=0.01) and row.own_bytes == pytest.approx(row.artifact_bytes, rel=0.001)
-    for size, tax in runs:
-        assert REAL_BYTES[0] < size / row.own_bytes < REAL_BYTES[1]
-        assert tax == pytest.approx(row.tax_bpb, rel=0.05)
+@pytest.mark.parametrize(
+    "what, factor, states", [("scalar", 1.0, 0), ("scalar", 2.0, 0), ("trellis of equal steps", 1.0, 64)]
+)
+def test_artifacts_of_pocket_have_the_bytes_and_the_tax_that_are_planned(what, factor, states):
+    recipe = load_recipe("pocket-scalar").recipe
+    recipe = replace(recipe, quant=scaled_quant(recipe.quant, factor, states))
+    size, tax = forecast(recipe).total_bytes, sum(tax_bpb(planned(recipe), POCKET).values())
+    runs = [row for row in MEASURED if row["what"] == f"{what}, {factor:g}"]
+    assert len(runs) == 3
+    for run in runs:
+        assert REAL_BYTES[0] < run["bytes"] / size < REAL_BYTES[1]
+        assert run["flat_tax"] == pytest.approx(tax, rel=POCKET.off)
 
 
 @pytest.mark.parametrize(
