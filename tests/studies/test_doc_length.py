@@ -12,14 +12,16 @@ from fairway.errors import DataError
 from fairway.model.banks import unbank
 from fairway.model.gpt import Gpt
 from fairway.model.init import initialise
+from fairway.quant.forecast import symbol_bits
 from fairway.quant.hessian import collect
 from fairway.recipes.load import load_recipe
 from fairway.runtime.tensors import save_tensors
-from fairway.spec.quant import Hadamard, NoRotation, Triangles
+from fairway.spec.quant import Grid, Hadamard, HandSet, Lagrangian, NoRotation, TrellisGrid, Triangles
 from fairway.studies.checkpoint import load_checkpoint
 from fairway.studies.doc_length import result, study
+from fairway.studies.forced import quant_of
 from fairway.studies.inputs import Inputs, Needs
-from fairway.studies.roundings import ALONE, Costs, Scored, first_documents, turned
+from fairway.studies.roundings import ALONE, Costs, Scored, by_hand, first_documents, turned
 from fairway.studies.write import as_csv
 from fairway.train.checkpoint import save_model
 
@@ -135,6 +137,19 @@ def test_rotation_is_folded_and_where_it_cannot_be_had_that_is_said():
     triangles = replace(RECIPE.quant, rotation=NoRotation(), triangles=Triangles(layers=(0,)))
     with pytest.raises(DataError, match="rotation of kind none"):
         turned(triangles, Hadamard())
+
+
+def test_of_rates_and_paths_the_scalar_steps_of_the_grids_are_studied():
+    quant = load_recipe("pocket").recipe.quant
+    assert isinstance(quant.rates, Lagrangian) and isinstance(quant.mlp, TrellisGrid)
+    plain = by_hand(quant)
+    assert isinstance(plain.rates, HandSet) and plain.embedding == quant.embedding
+    hand_set = load_recipe("pocket-scalar").recipe.quant
+    for grid, other in ((plain.attention, hand_set.attention), (plain.mlp, hand_set.mlp)):
+        assert isinstance(grid, Grid) and symbol_bits(grid) == pytest.approx(symbol_bits(other), abs=0.01)
+    assert by_hand(hand_set) == hand_set
+    # symmetry that is forced on a checkpoint of the recipe
+    assert quant_of(load_recipe("pocket").recipe, Triangles(layers=(0,))).attention == plain.attention
 
 
 def test_names_outside_banks_are_what_rotation_reads(run):

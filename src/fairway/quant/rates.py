@@ -199,8 +199,9 @@ def row_sensitivity(name: str, measured: Mapping[str, Tensor]) -> Tensor:
 
 def scalar_grid(grid: Grid | TrellisGrid) -> Grid:
     """Of the same rate, and so many bits that hardly a weight is clipped."""
-    largest = largest_symbol(grid.bits - 1 if isinstance(grid, TrellisGrid) else grid.bits)
-    clip = grid.clip_sigmas * largest_symbol(_RATES_BITS) / largest
+    # of a trellis the even symbols, whose step is twice as wide
+    step = grid.clip_sigmas / largest_symbol(grid.bits) * (2 if isinstance(grid, TrellisGrid) else 1)
+    clip = step * largest_symbol(_RATES_BITS)
     return Grid(bits=_RATES_BITS, clip_sigmas=clip, scale_floor=grid.scale_floor)
 
 

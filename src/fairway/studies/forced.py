@@ -13,12 +13,13 @@ from torch import Generator, Tensor
 
 from fairway.model.banks import bank
 from fairway.model.gpt import Gpt
+from fairway.model.weights import symmetric
 from fairway.quant.pipeline import pack, rotate_gptq, unpack
 from fairway.quant.plan import plan
-from fairway.quant.triangle import symmetric
 from fairway.spec.quant import Nearest, NoRotation, NoTriangles, QuantSpec, Triangles
 from fairway.spec.recipe import Recipe
 from fairway.spec.roles import matrix_name
+from fairway.studies.roundings import by_hand
 from fairway.studies.scoring import Text, flat_bpb
 
 
@@ -39,7 +40,8 @@ class Forced:
 
 def quant_of(recipe: Recipe, triangles: NoTriangles | Triangles) -> QuantSpec:
     """The recipe's grids and codec, rounded to nearest and unrotated: a rotated matrix is not symmetric."""
-    return replace(recipe.quant, rounding=Nearest(), rotation=NoRotation(), rotate_online=False, triangles=triangles)
+    quant = by_hand(recipe.quant)
+    return replace(quant, rounding=Nearest(), rotation=NoRotation(), rotate_online=False, triangles=triangles)
 
 
 def force(recipe: Recipe, state: Mapping[str, Tensor], layers: Sequence[int], text: Text, draw: Generator) -> Forced:

@@ -16,6 +16,7 @@ from fairway.errors import DataError
 from fairway.model.banks import bank
 from fairway.model.gpt import Gpt
 from fairway.quant.pipeline import pack, rotate_gptq, rotation_deviation, unpack
+from fairway.quant.rates import scalar_grid
 from fairway.quant.rotation import rotations
 from fairway.records.figures import document_scores
 from fairway.records.ledgers import read_ledger
@@ -23,7 +24,7 @@ from fairway.runtime.events import EventLog
 from fairway.runtime.ranks import Ranks
 from fairway.score.evaluate import evaluate
 from fairway.spec.model import Loops
-from fairway.spec.quant import Hadamard, NoRotation, QuantSpec
+from fairway.spec.quant import Hadamard, HandSet, NoRotation, QuantSpec, TrellisGrid
 from fairway.spec.recipe import Recipe
 from fairway.spec.score import Flat
 from fairway.studies.checkpoint import Checkpoint
@@ -60,13 +61,25 @@ class Scored:
         return replace(self, costs=costs)
 
 
+def by_hand(quant: QuantSpec) -> QuantSpec:
+    """The recipe's rounding at the steps of its grids, each weight by itself; of a trellis scalar steps of its rate.
+
+    Rates that fill a file would hide in the score what another rounding changes in bytes; and a triangle has no paths.
+    """
+    attention, mlp, embedding = (
+        scalar_grid(grid) if isinstance(grid, TrellisGrid) else grid
+        for grid in (quant.attention, quant.mlp, quant.embedding)
+    )
+    return replace(quant, rates=HandSet(), attention=attention, mlp=mlp, embedding=embedding)
+
+
 def turned(quant: QuantSpec, rotation: NoRotation | Hadamard) -> QuantSpec:
-    """The recipe's rounding with this rotation, folded back at load: online it computes the same for more.
+    """The recipe's rounding by hand with this rotation, folded back at load: online it computes the same for more.
 
     ``DataError`` where the recipe cannot be rotated.
     """
     try:
-        return replace(quant, rotation=rotation, rotate_online=False)
+        return replace(by_hand(quant), rotation=rotation, rotate_online=False)
     except ValueError as error:
         raise DataError(f"the recipe's quantization cannot have this rotation: {error}") from error
 
