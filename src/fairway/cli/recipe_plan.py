@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Annotated
 
 import typer
@@ -99,29 +100,35 @@ def _program_bytes(resolved: Resolved) -> int:
 
 
 def _print(rows: list[Row], known: Calibration, title: str) -> None:
-    named = ("layers", "width", "parameters", "rounding", "own steps", "x steps", "bits", "bytes", "tax (bpb)")
-    table = Table(*named, "", title=title)
-    for column in (*table.columns[:3], *table.columns[4:9]):
-        column.justify = "right"
+    named = ("model", "weights", "rounding", "own bytes", "x steps", "bits", "bytes", "tax")
+    table = Table(title=title, box=None, padding=(0, 1, 0, 0))
+    for name in (*named, ""):
+        table.add_column(name, no_wrap=True, justify="left" if name in ("", "rounding") else "right")
+    # remarks stand below, by letter: they are long, and terminals are not wide
+    letters = dict(zip(dict.fromkeys(text for row in rows for text in row.extrapolated), ascii_lowercase, strict=False))
     for row in rows:
         table.add_row(
-            *(str(row.layers), str(row.width), f"{row.parameters:,}"),
+            f"{row.layers} x {row.width}",
+            f"{row.parameters / 1e6:.2f} M",
             "scalar" if row.states == SCALAR else f"trellis {row.states}",
             f"{row.own_bytes:,}",
             f"{row.factor:.3f}",
             f"{row.bits:.3f}",
             f"{row.artifact_bytes:,}",
             f"{row.tax_bpb:.4f}",
-            "; ".join(row.extrapolated),
+            " ".join(letters[text] for text in row.extrapolated),
             style="dim" if row.extrapolated else None,
         )
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
+    for text, letter in letters.items():
+        console.print(f"{letter}: {text}", highlight=False, style="dim")
     low, high = REAL_BYTES
     console.print(
-        f"own steps: artifact at the recipe's steps. x steps: factor of all steps, and with it bits of a rounded"
-        f" weight, artifact and tax. Real artifacts took {low:.1%} to {high:.1%} of what is forecast.\n"
-        f"tax: by {known.source}; within {known.off:.0%} where checked. A line with a remark is extrapolated: nobody"
+        "model: layers x width. own bytes: artifact at the recipe's steps. x steps: the factor of all steps; with it"
+        f" bits of a rounded weight, artifact, tax in bits per byte. Real artifacts took {low:.1%} to {high:.1%} of what is"
+        " forecast.\n"
+        f"tax: by {known.source}; within {known.off:.0%} where checked. A line with a letter is extrapolated: nobody"
         " ran it. What sizes gain in the float score is not in it.",
         highlight=False,
     )
