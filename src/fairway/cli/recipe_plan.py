@@ -126,8 +126,8 @@ def _print(rows: list[Row], known: Calibration, title: str) -> None:
     low, high = REAL_BYTES
     console.print(
         "model: layers x width. own bytes: artifact at the recipe's steps. x steps: the factor of all steps; with it"
-        f" bits of a rounded weight, artifact, tax in bits per byte. Real artifacts took {low:.1%} to {high:.1%} of what is"
-        " forecast.\n"
+        f" bits of a rounded weight, artifact, tax in bits per byte. Real artifacts took {low:.1%} to {high:.1%} of"
+        " what is forecast.\n"
         f"tax: by {known.source}; within {known.off:.0%} where checked. A line with a letter is extrapolated: nobody"
         " ran it. What sizes gain in the float score is not in it.",
         highlight=False,
