@@ -307,6 +307,7 @@ def rounded_model(run: Run, model: Gpt, gathered: Mapping[str, Tensor], stage: S
             {"recipe_sha256": run.recipe_sha256, "seed": run.seed},
             stage.log,
             partial(round_in_batches, stage.ranks) if run.recipe.score.ranks == "all" else None,
+            stage.ranks if run.recipe.score.ranks == "all" else None,
         )
     if run.recipe.score.ranks == "all":
         return rotate_gptq(model, gathered, run.recipe.quant, stage.log, partial(round_in_batches, stage.ranks))

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fairway.errors import GateError
@@ -36,8 +37,10 @@ from fairway.quant.rounding import Both, Rounder, round_matrix
 from fairway.quant.sensitivity import ROW_SENSITIVITY_END
 from fairway.quant.slopes import Curve, allocation, fitting_slope
 from fairway.runtime.events import EventLog
+from fairway.runtime.ranks import Ranks
 from fairway.spec.quant import Grid, Lagrangian, QuantSpec, TrellisGrid
 
+_RATES_GRIDS = (Grid, TrellisGrid)
 _RATES_OCTAVES = range(-3, 6)
 """Steps at which rates and losses are measured, as powers of two times those of the roles' grids."""
 _RATES_LEAST_CLIP = 5.0
@@ -55,36 +58,45 @@ def rounded_to_fit(
     extra: Mapping[str, Any],
     events: EventLog | None = None,
     rounds: Rounder | None = None,
+    ranks: Ranks | None = None,
 ) -> QuantizedModel:
     """What ``rotate_gptq`` gives at the steps that fill the recipe's file; ``extra`` is what the artifact will carry.
 
-    ``hessians`` holds row sensitivities, too. Events ``rates_try`` tell each slope and its artifact's true size,
-    ``rate`` what a matrix was allotted. ``GateError`` as for ``rotate_gptq``, if no steps fit, or if a sensitivity is
-    missing.
+    ``hessians`` holds row sensitivities, too. Where ``ranks`` round together, all go by the first one's curves: by
+    their own, of which a last bit may differ, they might not round equally often. Events ``rates_try`` tell each slope
+    and its artifact's true size, ``rate`` what a matrix was allotted. ``GateError`` as for ``rotate_gptq``, if no steps
+    fit, or if a sensitivity is missing.
     """
     state = {name: tensor.detach().cpu() for name, tensor in unbank(model.state_dict(), model.spec).items()}
-    treatments = plan({name: tensor.shape for name, tensor in state.items()}, quant)
-    check_hessians(hessians, {t.name: t.shape[1] for t in treatments if t.grid is not None})
-    turns = rotations({t.name: t.shape for t in treatments}, quant.rotation)
-    curves = measured_curves(rounds, treatments, state, hessians, turns, quant)
+    treatments = [
+        t
+        for t in plan({name: tensor.shape for name, tensor in state.items()}, quant)
+        if isinstance(t.grid, _RATES_GRIDS)
+    ]
+    check_hessians(hessians, {t.name: t.shape[1] for t in treatments})
+    sensitivity = {t.name: row_sensitivity(t.name, hessians) for t in treatments}
+    turns = rotations({name: tensor.shape for name, tensor in state.items()}, quant.rotation)
+    weights, moments = rates_baked(treatments, state, hessians, turns)
+    curves = measured_curves(treatments, weights, moments, sensitivity, quant, rounds, ranks)
 
     tried: dict[float, dict[str, Both]] = {}
 
     def size(slope: float) -> int:
-        tried[slope] = round_rated(allocation(curves, slope), rounds, treatments, state, hessians, turns, quant)
+        scaled = rated(treatments, allocation(curves, slope))
+        tried[slope] = round_rated(scaled, weights, moments, quant, rounds)
         found = len(pack(rotate_gptq(model, hessians, quant, None, lambda *_: tried[slope]), quant, extra))
         if events is not None:
             events.emit("rates_try", nats_a_byte=8 * 2.0**slope, artifact_bytes=found)
         return found
 
     slope = fitting_slope(curves, size, rates.target_bytes, rates.tolerance_bytes)
-    if events is not None:
-        _rates_tell(events, curves, treatments, hessians, slope, rates)
     chosen = tried[slope]
-    if rounds is None and turns and events is not None:
+    if turns:
         # for the log alone, so not at every try
-        plain = round_rated(allocation(curves, slope), None, treatments, state, hessians, {}, quant)
+        plain = round_rated(rated(treatments, allocation(curves, slope)), state, hessians, quant, rounds)
         chosen = {name: (plain[name][0], rounded) for name, (_, rounded) in chosen.items()}
+    if events is not None:
+        _rates_tell(events, curves, treatments, sensitivity, slope, rates)
     return rotate_gptq(model, hessians, quant, events, lambda *_: chosen)
 
 
@@ -92,11 +104,11 @@ def _rates_tell(
     events: EventLog,
     curves: Sequence[Curve],
     treatments: Sequence[Treatment],
-    measured: Mapping[str, Tensor],
+    sensitivity: Mapping[str, Tensor],
     slope: float,
     rates: Lagrangian,
 ) -> None:
-    weights = {t.name: t.shape[0] * t.shape[1] for t in treatments if t.grid is not None}
+    weights = {t.name: t.shape[0] * t.shape[1] for t in treatments}
     for curve in curves:
         octaves = curve.octaves_at(slope)
         events.emit(
@@ -104,7 +116,7 @@ def _rates_tell(
             name=curve.name,
             factor=2.0**octaves,
             bits_a_weight=curve.bits_at(octaves) / weights[curve.name],
-            sensitivity=float(row_sensitivity(curve.name, measured).sum()),
+            sensitivity=float(sensitivity[curve.name].sum()),
             nats=curve.nats_at(octaves),
             nats_by_hand=curve.nats_at(0.0),
         )
@@ -119,73 +131,78 @@ def _rates_tell(
 
 def rated(treatments: Sequence[Treatment], factors: Mapping[str, float]) -> list[Treatment]:
     """The plan with steps so many times as wide."""
-    return [
-        replace(t, grid=replace(t.grid, clip_sigmas=t.grid.clip_sigmas * factors[t.name]))
-        if isinstance(t.grid, Grid | TrellisGrid)
-        else t
-        for t in treatments
-    ]
-
-
-def round_rated(
-    factors: Mapping[str, float],
-    rounds: Rounder | None,
-    treatments: Sequence[Treatment],
-    state: Mapping[str, Tensor],
-    hessians: Mapping[str, Tensor],
-    turns: Mapping[str, Tensor],
-    quant: QuantSpec,
-) -> dict[str, Both]:
-    """A ``Rounder`` of such steps, by ``rounds`` where there is one.
-
-    By itself it rounds only in the basis of ``turns``, and gives that for both.
-    """
-    scaled = rated(treatments, factors)
-    if rounds is not None:
-        return rounds(scaled, state, hessians, turns, quant)
-    found = {}
-    for t in scaled:
-        if t.grid is not None:
-            w_OI, h_II = _rates_baked(t.name, state, hessians, turns)
-            rounded = round_matrix(t.name, w_OI, h_II, t.grid, quant)
-            found[t.name] = rounded, rounded
+    found = []
+    for t in treatments:
+        assert isinstance(t.grid, _RATES_GRIDS), t
+        found.append(replace(t, grid=replace(t.grid, clip_sigmas=t.grid.clip_sigmas * factors[t.name])))
     return found
 
 
-def _rates_baked(
-    name: str, state: Mapping[str, Tensor], hessians: Mapping[str, Tensor], turns: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """A matrix and its Hessian in the basis of the artifact."""
-    w_OI, h_II = state[name].float(), hessians[name].cpu().float()
-    turn_II = turns.get(input_part(name) or "")
-    return (w_OI, h_II) if turn_II is None else (bake(w_OI, turn_II), bake_hessian(h_II, turn_II))
-
-
-def measured_curves(
+def round_rated(
+    treatments: Sequence[Treatment],
+    weights: Mapping[str, Tensor],
+    moments: Mapping[str, Tensor],
+    quant: QuantSpec,
     rounds: Rounder | None,
+) -> dict[str, Both]:
+    """Each matrix in the basis that it is given in, once, for both; by ``rounds`` where there is one."""
+    if rounds is not None:
+        return rounds(treatments, weights, moments, {}, quant)
+    found = {}
+    for t in treatments:
+        assert t.grid is not None, t
+        rounded = round_matrix(t.name, weights[t.name].float(), moments[t.name].float(), t.grid, quant)
+        found[t.name] = rounded, rounded
+    return found
+
+
+def rates_baked(
     treatments: Sequence[Treatment],
     state: Mapping[str, Tensor],
     hessians: Mapping[str, Tensor],
     turns: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Matrices and their Hessians in the basis of the artifact, float32, on the CPU."""
+    weights, moments = {}, {}
+    for t in treatments:
+        w_OI, h_II = state[t.name].float(), hessians[t.name].cpu().float()
+        turn_II = turns.get(input_part(t.name) or "")
+        if turn_II is not None:
+            w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
+        weights[t.name], moments[t.name] = w_OI, h_II
+    return weights, moments
+
+
+def measured_curves(
+    treatments: Sequence[Treatment],
+    weights: Mapping[str, Tensor],
+    moments: Mapping[str, Tensor],
+    sensitivity: Mapping[str, Tensor],
     quant: QuantSpec,
+    rounds: Rounder | None = None,
+    ranks: Ranks | None = None,
 ) -> list[Curve]:
-    """Bits and nats of every matrix that has a grid; bits are entropies of a matrix's own symbols (order 0)."""
-    grids = {t.name: t.grid for t in treatments if isinstance(t.grid, Grid | TrellisGrid)}
-    scalar = [replace(t, grid=scalar_grid(grids[t.name])) for t in treatments if t.name in grids]
-    bits: dict[str, list[float]] = {name: [] for name in grids}
-    nats: dict[str, list[float]] = {name: [] for name in grids}
-    for octave in _RATES_OCTAVES:
-        found = round_rated(dict.fromkeys(grids, 2.0**octave), rounds, scalar, state, hessians, turns, quant)
-        for name, (_, rounded) in found.items():
-            w_OI, h_II = _rates_baked(name, state, hessians, turns)
-            error_OI = w_OI - decode(rounded.symbols, rounded.steps)
-            lost_O = (error_OI @ h_II * error_OI).sum(1).double() / h_II.double().trace()
-            loss = float((row_sensitivity(name, hessians) * lost_O).sum())
-            nats[name].append(loss * (_RATES_TRELLIS_LOSS if isinstance(grids[name], TrellisGrid) else 1.0))
-            bits[name].append(_rates_entropy(rounded.symbols))
+    """Bits and nats of every matrix; bits are entropies of a matrix's own symbols (order 0)."""
+    grids = {t.name: t.grid for t in treatments if isinstance(t.grid, _RATES_GRIDS)}
+    scalar = [replace(t, grid=scalar_grid(grids[t.name])) for t in treatments]
+    bits_MS = torch.empty(len(grids), len(_RATES_OCTAVES), dtype=torch.float64)
+    nats_MS = torch.empty_like(bits_MS)
+    for place, octave in enumerate(_RATES_OCTAVES):
+        found = round_rated(rated(scalar, dict.fromkeys(grids, 2.0**octave)), weights, moments, quant, rounds)
+        for row, (name, grid) in enumerate(grids.items()):
+            _, rounded = found[name]
+            error_OI = weights[name] - decode(rounded.symbols, rounded.steps)
+            lost_O = (error_OI @ moments[name] * error_OI).sum(1).double() / moments[name].double().trace()
+            less = _RATES_TRELLIS_LOSS if isinstance(grid, TrellisGrid) else 1.0
+            nats_MS[row, place] = (sensitivity[name] * lost_O).sum() * less
+            bits_MS[row, place] = _rates_entropy(rounded.symbols)
+    if ranks is not None:
+        both_2MS = torch.stack([bits_MS, nats_MS]).to(ranks.device)
+        ranks.broadcast_([both_2MS])
+        bits_MS, nats_MS = both_2MS.cpu()
     return [
-        Curve(name, _RATES_OCTAVES[0], bits[name], nats[name], math.log2(_RATES_LEAST_CLIP / grid.clip_sigmas))
-        for name, grid in grids.items()
+        Curve(name, _RATES_OCTAVES[0], bits, nats, math.log2(_RATES_LEAST_CLIP / grid.clip_sigmas))
+        for (name, grid), bits, nats in zip(grids.items(), bits_MS.tolist(), nats_MS.tolist(), strict=True)
     ]
 
 
