@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from fairway.kernels.softcap_ce import softcap
 from fairway.model.gpt import Gpt
+from fairway.model.hooks import PLAIN
 from fairway.probes.subject import MethodSubject
 from fairway.runtime.ranks import Ranks
+from fairway.score.adapt import chunk_logits
 from fairway.score.evaluate import build_evaluator
 from fairway.score.referee import Evaluator
 from fairway.score.sliding import SlidingEvaluator
@@ -128,15 +129,7 @@ class StaticEvaluator:
         raise AssertionError("fixed weights learn nothing")
 
     def _rows(self, spans: Sequence[Span], inputs: Sequence[Int[Tensor, " _"]]) -> list[Tensor]:
-        """Logits of the last ``span.targets`` inputs of each row, padded as ``score.adapt`` pads."""
-        tokens_BT = pad_sequence(list(inputs), batch_first=True)
-        hidden_BTD = self._model.hidden(tokens_BT, looped=self._looped)
-        longest = max(span.targets for span in spans)
-        if len({(span.inputs, span.targets) for span in spans}) == 1:
-            hidden_BCD = hidden_BTD[:, -longest:]
-        else:
-            first_B = torch.tensor([span.inputs - span.targets for span in spans], device=tokens_BT.device)
-            rows_BC = first_B[:, None] + torch.arange(longest, device=tokens_BT.device)
-            hidden_BCD = hidden_BTD.take_along_dim(rows_BC.clamp_max(tokens_BT.shape[1] - 1)[:, :, None], dim=1)
-        capped_BCV = softcap(self._model.raw_logits(hidden_BCD), self._model.spec.softcap)
+        """Logits of the last ``span.targets`` inputs of each row."""
+        raw_logits_BCV = chunk_logits(self._model, spans, inputs, looped=self._looped, hooks=PLAIN)
+        capped_BCV = softcap(raw_logits_BCV, self._model.spec.softcap)
         return [row_CV[: span.targets] for row_CV, span in zip(capped_BCV, spans, strict=True)]

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fairway.kernels.softcap_ce import softcap, softcap_ce
 from fairway.model.adapters import LoraBank
 from fairway.model.gpt import Gpt
+from fairway.model.hooks import Hooks
 from fairway.runtime.seeding import generator
 from fairway.score.steps import LearnStep, PlanStep, ScoreStep
 from fairway.score.windows import Extent, Span, document_chunks, document_extents, length_batches
@@ -79,12 +80,16 @@ class LoraEvaluator:
             self._bank = _bank_part(self._bank, slice(0, len(going)))
             self._optimizer.keep(len(going))
         if going:
-            raw_logits_BCV = self._chunk_logits(going, inputs[: len(going)], self._bank)
+            raw_logits_BCV = chunk_logits(
+                self._model, going, inputs[: len(going)], looped=self._looped, hooks=self._bank.hooks()
+            )
             self._raw_logits_BCV = raw_logits_BCV
             logits += softcap(raw_logits_BCV.detach(), self._model.spec.softcap).unbind()
         if ending:
             with torch.no_grad():
-                raw_logits_BCV = self._chunk_logits(ending, inputs[len(going) :], leaving)
+                raw_logits_BCV = chunk_logits(
+                    self._model, ending, inputs[len(going) :], looped=self._looped, hooks=leaving.hooks()
+                )
                 capped_BCV = softcap(raw_logits_BCV, self._model.spec.softcap)
             logits += [row_CV[: span.targets] for row_CV, span in zip(capped_BCV, ending, strict=True)]
         return logits
@@ -129,22 +134,22 @@ class LoraEvaluator:
         if spec.b_lr_ratio != 1.0:
             self._optimizer.speed_up_b(spec.b_lr_ratio)
 
-    def _chunk_logits(
-        self, spans: Sequence[Span], inputs: Sequence[Int[Tensor, " _"]], bank: LoraBank
-    ) -> Float[Tensor, "B C V"]:
-        """Raw logits of the last ``span.targets`` inputs of each row; shorter chunks are padded at their end."""
-        hooks = bank.hooks()
-        tokens_BT = pad_sequence(list(inputs), batch_first=True)
-        hidden_BTD = self._model.hidden(tokens_BT, looped=self._looped, hooks=hooks)
-        longest = max(span.targets for span in spans)
-        if len({(span.inputs, span.targets) for span in spans}) == 1:
-            hidden_BCD = hidden_BTD[:, -longest:]
-        else:
-            first_B = torch.tensor([span.inputs - span.targets for span in spans], device=tokens_BT.device)
-            rows_BC = first_B[:, None] + torch.arange(longest, device=tokens_BT.device)
-            rows_BC = rows_BC.clamp_max(tokens_BT.shape[1] - 1)
-            hidden_BCD = hidden_BTD.take_along_dim(rows_BC[:, :, None], dim=1)
-        return self._model.raw_logits(hidden_BCD, hooks)
+
+def chunk_logits(
+    model: Gpt, spans: Sequence[Span], inputs: Sequence[Int[Tensor, " _"]], *, looped: bool, hooks: Hooks
+) -> Float[Tensor, "B C V"]:
+    """Raw logits of the last ``span.targets`` inputs of each row; shorter chunks are padded at their end."""
+    tokens_BT = pad_sequence(list(inputs), batch_first=True)
+    hidden_BTD = model.hidden(tokens_BT, looped=looped, hooks=hooks)
+    longest = max(span.targets for span in spans)
+    if len({(span.inputs, span.targets) for span in spans}) == 1:
+        hidden_BCD = hidden_BTD[:, -longest:]
+    else:
+        first_B = torch.tensor([span.inputs - span.targets for span in spans], device=tokens_BT.device)
+        rows_BC = first_B[:, None] + torch.arange(longest, device=tokens_BT.device)
+        rows_BC = rows_BC.clamp_max(tokens_BT.shape[1] - 1)
+        hidden_BCD = hidden_BTD.take_along_dim(rows_BC[:, :, None], dim=1)
+    return model.raw_logits(hidden_BCD, hooks)
 
 
 def _bank_part(bank: LoraBank, rows: slice) -> LoraBank:
