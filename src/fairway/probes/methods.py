@@ -2,8 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +14,7 @@ from fairway.model.hooks import PLAIN
 from fairway.probes.subject import MethodSubject
 from fairway.runtime.ranks import Ranks
 from fairway.score.adapt import chunk_logits
-from fairway.score.evaluate import build_evaluator
+from fairway.score.evaluate import build_evaluator, ledger_settings
 from fairway.score.referee import Evaluator
 from fairway.score.sliding import SlidingEvaluator
 from fairway.score.steps import LearnStep, ScoreStep
@@ -56,21 +55,10 @@ def method_subject(
         name=name or method.kind,
         make=lambda: make(method),
         device=device,
-        settings=settings_of(spec, method, seed=seed, looped=looped),
+        settings=ledger_settings(spec, method, seed=seed, looped=looped),
         make_still=(lambda: make(stilled(method))) if learns else None,
         make_static=(lambda: StaticEvaluator(model, spec, method, make(method), looped=looped)) if learns else None,
     )
-
-
-def settings_of(spec: ScoreSpec, method: Method, *, seed: int, looped: bool) -> dict[str, Any]:
-    """What describes a method on the ledger."""
-    return {
-        **asdict(method),
-        "score_context": spec.context,
-        "batch_tokens": spec.batch_tokens,
-        "looped": looped,
-        "seed": seed,
-    }
 
 
 def stilled(method: Method) -> Method:

@@ -101,6 +101,17 @@ def single_evaluator(
             return AheadEvaluator(own, method, spec, sgds, looped=looped, seed=seed)
 
 
+def ledger_settings(spec: ScoreSpec, method: Method, *, seed: int, looped: bool) -> dict[str, Any]:
+    """What describes a method on the ledger."""
+    return {
+        **asdict(method),
+        "score_context": spec.context,
+        "batch_tokens": spec.batch_tokens,
+        "looped": looped,
+        "seed": seed,
+    }
+
+
 def pass_sgds(
     model: Gpt, spec: ScoreSpec, method: ChunkPasses | AheadPasses, ranks: Ranks, *, looped: bool
 ) -> list[PassSgd]:
@@ -184,13 +195,7 @@ def evaluate(
         tally = referee.run(
             build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks, raw=raw),
             ledger,
-            settings={
-                **asdict(method),
-                "score_context": spec.context,
-                "batch_tokens": spec.batch_tokens,
-                "looped": looped,
-                "seed": seed,
-            },
+            settings=ledger_settings(spec, method, seed=seed, looped=looped),
             artifact_sha256=artifact_sha256,
             watch=watch,
         )
