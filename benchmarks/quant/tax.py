@@ -51,6 +51,7 @@ TOLERANCE_BYTES = 400
 """By which files of equal bytes may differ."""
 CODE_BYTES = 32_000
 TRIES = 8
+ROWS = ("float", "scalar", "trellis of equal steps", "trellis of equal bytes", "scalar by rates", "trellis by rates")
 ALONE = Ranks(rank=0, world=1, device=torch.device("cpu"))
 
 
@@ -221,6 +222,12 @@ def journal(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+def place_of(row: Row) -> tuple[str, int, int]:
+    """By steps, kind and seed, whichever was finished first."""
+    kind, _, factor = row["what"].partition(", ")
+    return factor, ROWS.index(kind), row["seed"]
+
+
 def note(path: Path, row: Row) -> None:
     """One line, at once, whoever else writes."""
     with path.open("a", encoding="utf-8") as file:
@@ -264,8 +271,7 @@ def main() -> None:
     works = [Asked(asked.recipe, asked.runs, asked.data, seed, asked.states, asked.engine, kept) for seed in seeds]
     with get_context("spawn").Pool(asked.processes) as pool:
         pool.map(rows_of, works, chunksize=1)
-    order = {what: place for place, what in enumerate(dict.fromkeys(row["what"] for row in journal(kept)))}
-    rows = sorted(journal(kept), key=lambda row: (order[row["what"]], row["seed"]))
+    rows = sorted(journal(kept), key=place_of)
     report(f"tax of rounding {asked.recipe}, each seed", rows, "", unit="bpb", output=None)
     report(
         f"tax of rounding {asked.recipe}",

@@ -69,7 +69,7 @@ def test_a_grid_keeps_its_step_and_gets_bits_enough_to_reach():
 
 
 def test_a_model_that_cannot_have_a_size_says_so():
-    model = load_recipe("pocket").recipe.model
+    model = load_recipe("pocket-scalar").recipe.model
     assert resized(model, 7, 192).lanes.start == model.lanes.start + 2
     for layers, width, words in ((5, 130, "multiple of 32"), (5, 160, "kv_heads 2.5"), (2, 128, "loops must lie")):
         with pytest.raises(RecipeError, match=words):
@@ -77,7 +77,7 @@ def test_a_model_that_cannot_have_a_size_says_so():
 
 
 def test_a_cap_that_nothing_fills_is_refused():
-    recipe = load_recipe("pocket").recipe
+    recipe = load_recipe("pocket-scalar").recipe
     with pytest.raises(RecipeError, match="need more than the 30,000 bytes"):
         plan_rows(recipe, {0: 30_000}, [5], [128])
 
@@ -109,7 +109,7 @@ def test_bytes_below_none_are_refused(option, value):
 
 
 def test_what_goes_with_no_trellis_is_one_line():
-    recipe = load_recipe("pocket").recipe
+    recipe = load_recipe("pocket-scalar").recipe
     recipe = replace(recipe, quant=replace(recipe.quant, pruning=PrunedOnes()))
     (row,), _ = plan_rows(recipe, {0: 386_300}, [5], [128])
     assert row.factor == pytest.approx(1.0, abs=0.01)
@@ -118,7 +118,7 @@ def test_what_goes_with_no_trellis_is_one_line():
 
 
 def test_a_recipe_with_rates_is_planned_by_the_proportions_of_its_grids():
-    recipe = load_recipe("pocket").recipe
+    recipe = load_recipe("pocket-scalar").recipe
     rated = replace(recipe, quant=replace(recipe.quant, rates=Lagrangian(cap_bytes=300_000)))
     (plain,), _ = plan_rows(recipe, {8: 350_000}, [5], [128])
     (row,), _ = plan_rows(rated, {8: 350_000}, [5], [128])
@@ -129,7 +129,7 @@ def test_a_recipe_with_rates_is_planned_by_the_proportions_of_its_grids():
 
 @pytest.mark.parametrize("states, largest", [(0, 127), (64, 63)])
 def test_steps_are_not_so_fine_that_a_byte_clips_weights(states, largest):
-    recipe = load_recipe("pocket").recipe
+    recipe = load_recipe("pocket-scalar").recipe
     (row,), _ = plan_rows(recipe, {states: 2_000_000}, [5], [128])
     for grid in (row.quant.attention, row.quant.mlp, row.quant.embedding):
         assert grid.bits == 8 and grid.clip_sigmas == pytest.approx(5.0, rel=0.01)
