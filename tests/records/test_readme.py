@@ -11,7 +11,7 @@ from fairway.records.readme import readme
 from fairway.records.submission import Byline
 from fairway.spec.data import HubCorpus
 from fairway.spec.model import NoLoops, OneLane
-from fairway.spec.quant import Nearest, NoRotation
+from fairway.spec.quant import Lagrangian, Nearest, NoRotation, TrellisGrid
 from fairway.spec.recipe import Lineage
 from fairway.spec.score import Flat, Sliding
 from fairway.spec.train import NoReplay
@@ -158,3 +158,11 @@ def test_a_root_recipe_of_one_seed_with_nothing_switched_on_reads_well(
         assert absent not in text.partition("## Figures")[0]
     flat = replace(recipe, score=replace(recipe.score, method=Flat()))
     assert "in rows of 256 tokens" in readme(replace(run, recipe=flat), byline, pocket_track, date="2026-04-22")
+
+
+def test_paths_and_rates_are_told(run: RunFacts, byline: Byline, pocket_track: dict[str, Any]) -> None:
+    paths = TrellisGrid(bits=7, clip_sigmas=13.0, states=16)
+    quant = replace(run.recipe.quant, attention=paths, rates=Lagrangian(cap_bytes=100_000, code_bytes=30_000))
+    told = readme(replace(run, recipe=replace(run.recipe, quant=quant)), byline, pocket_track, date="2026-04-22")
+    assert "brought to paths through a trellis of 16 states (attention)" in told
+    assert f"and {quant.embedding.bits} bits (embedding) by GPTQ, at steps that one Lagrangian chose for 70,000 bytes" in told

@@ -1,6 +1,6 @@
 """pocket: the whole competition on a laptop's CPU in minutes, with every mechanism of the full recipe switched on.
 
-This file is the program of one recipe (451990a3771680caf0f2e9f9afb1cc7d8e7547287c9c56721425d3eb93c32cb8),
+This file is the program of one recipe (fa1e601d99631b0b61d73198c7bb60e96c0a8b42b3e69f5f314223cb1b6adc94),
 made by fairway from its modules: what the recipe never takes is left out. `train_gpt.py` is the same program, minified
 and compressed. Run it whole (`python {this file}`, or torchrun) or by stages (`--stage`); `launch` below says how.
 """
@@ -38,7 +38,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from itertools import chain
-from math import prod
+from math import isqrt, prod
 from pathlib import Path
 from sentencepiece import SentencePieceProcessor
 from torch import Tensor, nn
@@ -194,6 +194,11 @@ def find_token(shard: TokenArray, token: int) -> int | None:
 def split_files(folder: Path, split: Split) -> list[Path]:
     """Return the shards of one split in order, without byte sidecars; ``DataError`` when there are none or a gap."""
     return _numbered_shards(folder, f"fineweb_{split}_", f"{split} shards (fineweb_{split}_000000.bin, ...)")
+
+
+def sidecar_files(folder: Path) -> list[Path]:
+    """Return the CaseOps byte sidecars of the validation split in order; ``DataError`` when there are none or a gap."""
+    return _numbered_shards(folder, "fineweb_val_bytes_", "byte sidecars (fineweb_val_bytes_000000.bin, ...)")
 
 
 def load_tokens(folder: Path, split: Split) -> Tensor:
@@ -406,6 +411,45 @@ def load_tokenizer(path: Path) -> SentencePieceProcessor:
         raise DataError(f"{path}: cannot be read as a tokenizer: {error.strerror}") from error
     except (RuntimeError, ValueError) as error:
         raise DataError(f"{path}: is not a SentencePiece model") from error
+
+
+def sidecar_bytes(folder: Path) -> Tensor:
+    """Bytes of each validation token as the CaseOps sidecars give them (recipes A.5).
+
+    ``DataError`` unless there is a sidecar of equal length for each validation shard.
+    """
+    shards, sidecars = split_files(folder, "val"), sidecar_files(folder)
+    if len(shards) != len(sidecars):
+        raise DataError(f"{folder}: {len(shards)} validation shards but {len(sidecars)} byte sidecars")
+    for shard, sidecar in zip(shards, sidecars, strict=True):
+        tokens, counts = read_header(shard), read_header(sidecar)
+        if tokens != counts:
+            raise DataError(f"{sidecar}: {counts} byte counts for the {tokens} tokens of {shard.name}")
+    return load_shards(sidecars)
+
+
+def has_sidecars(folder: Path) -> bool:
+    """Are bytes of the validation tokens given by sidecars instead of the tokenizer."""
+    return any(folder.glob("fineweb_val_bytes_*.bin"))
+
+
+def target_bytes(folder: Path, tokens_N: Tensor, tokenizer: Path) -> Tensor:
+    """Bytes of each validation token as target, from sidecars if the folder has them, else from the tokenizer.
+
+    Position 0 is no target and has 0.
+    """
+    if not has_sidecars(folder):
+        return ByteTable.from_tokenizer(tokenizer).of_targets(tokens_N)
+    return sidecar_targets(folder, tokens_N)
+
+
+def sidecar_targets(folder: Path, tokens_N: Tensor) -> Tensor:
+    """``sidecar_bytes`` of a stream that was read from the same folder; position 0 is no target and has 0."""
+    bytes_N = sidecar_bytes(folder)
+    if len(bytes_N) != len(tokens_N):
+        raise DataError(f"{folder}: byte sidecars count {len(bytes_N)} tokens, the shards have {len(tokens_N)}")
+    bytes_N[0] = 0
+    return bytes_N
 
 
 # ---- fairway.kernels.varlen_attention --------------------------------------------------------------------------------
@@ -1420,14 +1464,63 @@ def _init_orthogonal(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 CodecName = Literal["smallest", "range", "brotli", "zstd", "lzma", "zlib", "classes", "pergroup", "pergroup_or_range"]
 
+TRELLIS_STATES = (4, 8, 16, 32, 64, 128, 256)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """Uniform, one step a row: step = clip_sigmas * std(row) / (2**(bits-1) - 1) (SDClip, #1394)."""
 
+    kind: Literal["sigmas"] = "sigmas"
+    bits: int
+    clip_sigmas: float
+    scale_floor: float = 1e-10
+
+    def __post_init__(self) -> None:
+        """Refuse bits that do not fit a signed byte."""
+        if not 2 <= self.bits <= 8:
+            raise ValueError(f"bits must be 2..8, got {self.bits}")
+        if self.clip_sigmas <= 0:
+            raise ValueError(f"clip_sigmas must be positive, got {self.clip_sigmas}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrellisGrid:
+    """Symbols of a column hang together: a path through a trellis says which may follow (entropy-coded TCQ).
+
+    One step a row, as for kind ``sigmas``: step = clip_sigmas * std(row) / (2**(bits-1) - 1). In each place every other
+    symbol is allowed, so the step of equal rate is half that of kind ``sigmas``, with one bit more.
+    """
+
     bits: int
     clip_sigmas: float
     scale_floor: float
+    states: int
+    """4, 8, 16, 32, 64, 128 or 256: twice as many take twice as long and save some 0.005 bits a weight."""
+    segment: int
+    """Rows after which the path begins anew: segments are worked at together, each costs about 2 bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lagrangian:
+    """Each matrix's steps are so many times its role's that a byte more is worth as much to the loss everywhere.
+
+    All together fill the file: what the loss feels is measured on the calibration batches, backwards too.
+    """
+
+    cap_bytes: int
+    """Of artifact and code together."""
+    code_bytes: int
+    """What the code is reckoned at: whoever carries the recipe out then rounds alike, whatever the code's form."""
+    headroom_bytes: int
+    """Of the cap, left unused."""
+    tolerance_bytes: int
+    """How many more may be."""
+
+    @property
+    def target_bytes(self) -> int:
+        """What the artifact may have."""
+        return self.cap_bytes - self.code_bytes - self.headroom_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1457,9 +1550,10 @@ class Hadamard:
 class QuantSpec:
     """What happens to each role; every other tensor is kept in half precision."""
 
-    attention: Grid
-    mlp: Grid
-    embedding: Grid
+    attention: Grid | TrellisGrid
+    mlp: Grid | TrellisGrid
+    embedding: Grid | TrellisGrid
+    rates: Lagrangian
     rounding: Gptq
     rotation: NoRotation | Hadamard
     codec: CodecName
@@ -1480,7 +1574,7 @@ def largest_symbol(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
-def row_steps(w_OI: Tensor, grid: Grid) -> Tensor:
+def row_steps(w_OI: Tensor, grid: Grid | TrellisGrid) -> Tensor:
     """What each row's clip over the largest symbol is; positive, in half precision.
 
     The clip is so many standard deviations of the row, or a quantile of its absolute values. Not finite where the row
@@ -1502,6 +1596,138 @@ def encode(w_OI: Tensor, step_O: Tensor, bits: int) -> Tensor:
 def decode(q_OI: Tensor, step_O: Tensor) -> Tensor:
     """Symbol times step, in float32."""
     return q_OI.float() * step_O.float()[:, None]
+
+
+# ---- fairway.quant.trellis -------------------------------------------------------------------------------------------
+# Trellis-coded rounding: a column's symbols are one path of least error, not each the nearest (pure).
+
+
+_TRELLIS_CODES = {
+    1: (0o0, 0o0),
+    4: (0o5, 0o2),
+    8: (0o13, 0o4),
+    16: (0o23, 0o4),
+    32: (0o45, 0o10),
+    64: (0o103, 0o24),
+    128: (0o235, 0o126),
+    256: (0o515, 0o362),
+}
+"""Parity checks h0 and h1 of each number of states; that of one is no code, and its path all even symbols."""
+
+
+def trellis_checks(states: int) -> tuple[int, int]:
+    """What a symbol's lowest bit and its second one each add to the next state, beyond the state's own shift."""
+    h0, h1 = _TRELLIS_CODES[states]
+    return h0 >> 1, h1 >> 1
+
+
+def trellis_next(states: int) -> Tensor:
+    """The state after a symbol, by the state before, whose lowest bit is the symbol's, and the symbol's second bit."""
+    h0, h1 = trellis_checks(states)
+    state_S1 = torch.arange(states)[:, None]
+    return (state_S1 >> 1) ^ ((state_S1 & 1) * h0) ^ (torch.arange(2) * h1)
+
+
+def best_path(
+    target_RB: Tensor, weight_RB: Tensor, states: int, bits: int
+) -> Tensor:
+    """Symbols of each column's path of least sum of weight times (target - symbol)^2, all columns at once (Viterbi).
+
+    Targets are in steps. The same columns give the same symbols, whatever stands beside them; of equal paths that with
+    symbols of subsets 0 and 1.
+    """
+    rows, columns = target_RB.shape
+    device, largest = target_RB.device, largest_symbol(bits)
+    subset_41 = torch.arange(4, device=device)[:, None]
+    # the nearest of each subset that the grid has
+    symbol_R4B = ((target_RB[:, None] - subset_41) / 4).round_().mul_(4).add_(subset_41)
+    symbol_R4B = symbol_R4B.clamp_(-largest + (subset_41 + largest) % 4, largest - (largest - subset_41) % 4)
+    cost_R4B = (target_RB[:, None] - symbol_R4B).square_().mul_(weight_RB[:, None])
+
+    # the two ways into each state: by symbols whose second bit is 0, and 1. Upper states come from odd ones.
+    before_2S = trellis_next(states).argsort(dim=0).T.contiguous().to(device)
+    parities = min(2, states)
+    ways_2SB = torch.empty(2, states, columns, device=device)
+    costs = cost_R4B.view(rows, 2, 2, 1, columns)[:, :, :parities].unbind()
+    ways_2PHB = ways_2SB.view(2, parities, states // parities, columns)
+    ways, (first_SB, second_SB) = ways_2SB.view(2 * states, columns), ways_2SB.unbind()
+    second_RSB = torch.empty(rows, states, columns, dtype=torch.bool, device=device)
+    least_SB = torch.full((states, columns), math.inf, device=device)
+    least_SB[0] = 0.0
+    for cost_221B, second in zip(costs, second_RSB.unbind(), strict=True):
+        torch.index_select(least_SB, 0, before_2S.view(-1), out=ways)
+        ways_2PHB.add_(cost_221B)
+        torch.lt(second_SB, first_SB, out=second)
+        torch.minimum(first_SB, second_SB, out=least_SB)
+
+    state_1B = least_SB.argmin(0, keepdim=True)
+    taken: list[Tensor] = []
+    first_S, second_S = before_2S.unbind()
+    for second in second_RSB.flip(0).unbind():
+        is_second_1B = second.gather(0, state_1B)
+        state_1B = torch.where(is_second_1B, second_S.take(state_1B), first_S.take(state_1B))
+        taken.append(state_1B & 1 | is_second_1B.long() << 1)
+    return symbol_R4B.gather(1, torch.stack(taken[::-1]))[:, 0].to(torch.int8)
+
+
+# ---- fairway.quant.trellis_columns -----------------------------------------------------------------------------------
+# Columns of matrices along a trellis's paths: segments of rows, steps, and what GPTQ asks column by column.
+
+
+def column_rounder(
+    step_LO: Tensor, rows: Sequence[int], grid: TrellisGrid
+) -> Callable[[Tensor], Tensor]:
+    """A function from columns, one of each of L stacks, to what they are rounded to.
+
+    A stack is of matrices with ``rows`` rows, one below the other, which have paths of their own.
+    """
+    row_RG = _columns_segments(rows, grid.segment).to(step_LO.device)
+    layers, (longest, pieces) = len(step_LO), row_RG.shape
+    is_row_RG = row_RG >= 0
+    held_RG = row_RG.clamp_min(0)
+    # where each row's symbol lies among those of a stack's segments
+    place_O = torch.empty(step_LO.shape[1], dtype=torch.int64, device=step_LO.device)
+    place_O[row_RG[is_row_RG]] = torch.arange(longest * pieces, device=step_LO.device)[is_row_RG.view(-1)]
+    # rows that fill a segment up cost nothing, so the path before them is what it was
+    weight_LRG = step_LO[:, held_RG].square() * is_row_RG
+
+    def together(values_LRG: Tensor) -> Tensor:
+        return values_LRG.transpose(0, 1).reshape(longest, layers * pieces)
+
+    weight_RB = together(weight_LRG)
+
+    def rounded(w_LO: Tensor) -> Tensor:
+        target_RB = together((w_LO / step_LO)[:, held_RG])
+        find = best_path
+        symbol_RB = find(target_RB, weight_RB, grid.states, grid.bits)
+        return symbol_RB.view(longest, layers, pieces).transpose(0, 1).reshape(layers, -1)[:, place_O] * step_LO
+
+    return rounded
+
+
+def _columns_segments(rows: Sequence[int], segment: int) -> Tensor:
+    """Rows of each segment, of a stack of matrices; -1 where it has fewer than the longest."""
+    found, start = [], 0
+    for count in rows:
+        found += list(torch.arange(start, start + count).split(segment))
+        start += count
+    return torch.nn.utils.rnn.pad_sequence(found, padding_value=-1)
+
+
+def nearest_symbols(
+    w_OI: Tensor,
+    step_O: Tensor,
+    grid: Grid | TrellisGrid,
+    rounding: Gptq,
+) -> Tensor:
+    """What a recipe without GPTQ stores; with it, what GPTQ is held against.
+
+    That is the nearest symbol of each weight. On a trellis it is the best path of each column; what GPTQ is held
+    against there is the nearest even symbol: scalar rounding at the same rate.
+    """
+    if isinstance(grid, TrellisGrid):
+        return encode(w_OI, 2 * step_O, grid.bits - 1) * 2
+    return encode(w_OI, step_O, grid.bits)
 
 
 # ---- fairway.quant.gptq ----------------------------------------------------------------------------------------------
@@ -1527,10 +1753,10 @@ def gptq(
     w_OI: Tensor,
     h_II: Tensor,
     step_O: Tensor,
-    bits: int,
+    grid: Grid | TrellisGrid,
     rounding: Gptq,
 ) -> Tensor:
-    """Symbols of least output error, greedily, on the grid of ``encode``; equal to ``encode`` where H is diagonal.
+    """Symbols of least output error, greedily, on a grid; where H is diagonal those of ``encode``, or ``column_paths``.
 
     Inputs that were never active (H_ii = 0) get weight zero; then ``damp`` times the mean of the diagonal is
     added to it. With ``act_order`` the columns of largest diagonal go first, while most columns can still
@@ -1551,7 +1777,9 @@ def gptq(
 
     u_II = inverse_factor(h_II)
     step = step_O.float()
-    largest = largest_symbol(bits)
+    largest = largest_symbol(grid.bits)
+    if isinstance(grid, TrellisGrid):
+        by_path = column_rounder(step[None], [len(step)], grid)
     inputs = len(w_IO)
     for start in range(0, inputs, rounding.block):
         stop = min(start + rounding.block, inputs)
@@ -1561,7 +1789,10 @@ def gptq(
         gains_B = u_BB.diagonal().tolist()
         for row, gain in enumerate(gains_B):
             w_O = w_IO[start + row]
-            rounded_O = (w_O / step).round_().clamp_(-largest, largest).mul_(step)
+            if isinstance(grid, TrellisGrid):
+                rounded_O = by_path(w_O[None])[0]
+            else:
+                rounded_O = (w_O / step).round_().clamp_(-largest, largest).mul_(step)
             error_O = torch.sub(w_O, rounded_O, out=error_BO[row]).div_(gain)
             # what is stored is the value that was rounded; encode finds the same symbol again
             w_IO[start + row] = rounded_O
@@ -1570,7 +1801,7 @@ def gptq(
 
     rounded_IO = torch.empty_like(w_IO)
     rounded_IO[order_I] = w_IO
-    return encode(rounded_IO.T, step_O, bits)
+    return encode(rounded_IO.T, step_O, grid.bits)
 
 
 def output_energy(w_OI: Tensor, h_II: Tensor) -> float:
@@ -1613,7 +1844,7 @@ class Treatment:
     name: str
     role: Role
     shape: tuple[int, ...]
-    grid: Grid | None
+    grid: Grid | TrellisGrid | None
 
     @property
     def bits(self) -> int:
@@ -1627,7 +1858,7 @@ def input_part(name: str) -> str | None:
     return INPUT_PARTS[split_matrix_name(name)[1]] if role in MATRIX_ROLES else None
 
 
-def grid_of(role: Role, quant: QuantSpec) -> Grid | None:
+def grid_of(role: Role, quant: QuantSpec) -> Grid | TrellisGrid | None:
     """The grid of a role's tensors; None for those that are kept."""
     if role in ATTENTION_ROLES:
         return quant.attention
@@ -1745,6 +1976,7 @@ class Rounded:
     symbols: Tensor
     steps: Tensor
     error_nearest: float
+    """Of ``nearest_symbols``."""
     error_gptq: float | None
     """None where the recipe rounds to nearest."""
 
@@ -1766,20 +1998,26 @@ Rounder = Callable[
 
 
 def round_matrix(
-    name: str, w_OI: Tensor, h_II: Tensor, grid: Grid, quant: QuantSpec
+    name: str,
+    w_OI: Tensor,
+    h_II: Tensor,
+    grid: Grid | TrellisGrid,
+    quant: QuantSpec,
 ) -> Rounded:
     """A matrix on its grid by the recipe's rounding; ``name`` is for error messages."""
     step_O = sound_steps(name, w_OI, grid)
-    nearest = encode(w_OI, step_O, grid.bits)
+    nearest = nearest_symbols(w_OI, step_O, grid, quant.rounding)
     error_nearest = relative_error(w_OI, decode(nearest, step_O), h_II)
     try:
-        symbols = gptq(w_OI, h_II, step_O, grid.bits, quant.rounding)
+        symbols = gptq(w_OI, h_II, step_O, grid, quant.rounding)
     except GateError as error:
         raise GateError(f"tensor {name}: {error}") from error
     return Rounded(symbols, step_O, error_nearest, relative_error(w_OI, decode(symbols, step_O), h_II))
 
 
-def sound_steps(name: str, w_OI: Tensor, grid: Grid) -> Tensor:
+def sound_steps(
+    name: str, w_OI: Tensor, grid: Grid | TrellisGrid
+) -> Tensor:
     """The steps of a matrix's rows; ``GateError`` if one is not finite."""
     step_O = row_steps(w_OI, grid)
     if not bool(step_O.isfinite().all()):
@@ -2253,6 +2491,51 @@ def _packing_bytes(tensor: Tensor) -> bytes:
     return tensor.cpu().contiguous().numpy().tobytes()
 
 
+# ---- fairway.quant.sensitivity ---------------------------------------------------------------------------------------
+# Bits by how much the loss feels each matrix: GradQuant (#1048, recipes D.2).
+
+
+ROW_SENSITIVITY_END = ".row_sensitivity"
+"""What row sensitivities are called beside the Hessians."""
+
+
+def row_sensitivities(
+    model: Gpt, batches: Iterable[Batch], count: int, ranks: Ranks, *, looped: bool
+) -> dict[str, Tensor]:
+    """``NAME.row_sensitivity`` of each matrix: for each row half the sum of squares of a token's gradient; float32.
+
+    A batch is one of each rank, as for ``sensitivities``. Tokens' gradients are taken not to go together, so that
+    their squares sum to the batch's square, times tokens as its loss is a mean: Fisher's information by the texts' own
+    next tokens. With ``x`` as the share of the row's output energy that rounding loses, as many nats times ``x`` is
+    what the loss rises by, to the second order.
+    """
+    sums: dict[str, Tensor] = {}
+    for tokens, name, gradient in _sensitivity_gradients(model, batches, count, ranks, looped=looped):
+        if gradient.ndim == 2:
+            key = f"{name}{ROW_SENSITIVITY_END}"
+            square = gradient.double().square().sum(1).cpu() * (tokens * ranks.world / 2)
+            sums[key] = sums[key] + square if key in sums else square
+    return {key: (total / count).float() for key, total in sums.items()}
+
+
+def _sensitivity_gradients(
+    model: Gpt, batches: Iterable[Batch], count: int, ranks: Ranks, *, looped: bool
+) -> Iterator[tuple[int, str, Tensor]]:
+    """Of each batch, each tensor's name and its gradient, a mean over ranks, and the tokens of one rank."""
+    parameters = dict(model.named_parameters())
+    stream = iter(batches)
+    for _ in range(count):
+        here = next(stream).to(ranks.device)  # a loader has no end
+        bounds = here.cu_seqlens
+        longest = None if bounds is None else int(bounds.diff().max())
+        loss = model.loss(here.inputs_BT, here.targets_BT, looped=looped, cu_seqlens=bounds, max_len=longest)
+        own = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
+        found = [gradient.contiguous() for gradient in own]
+        ranks.mean_(found)
+        for name, gradient in unbank(dict(zip(parameters, found, strict=True)), model.spec).items():
+            yield here.targets_BT.numel(), name, gradient
+
+
 # ---- fairway.runtime.seeding -----------------------------------------------------------------------------------------
 # Named random generators, and the number of threads: the two things a CPU run's bits depend on.
 
@@ -2283,10 +2566,10 @@ def set_threads(threads: int) -> int:
 # Bytes to fewer bytes and back, by name; decompression never yields more than it was told to expect.
 
 
-StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip"]
+StoredCodec = Literal["range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip", "trellis"]
 
-STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip")
-"""Names that an artifact may hold; the last three are not of this file."""
+STORED_CODECS: tuple[StoredCodec, ...] = ("range", "brotli", "zstd", "lzma", "zlib", "classes", "lrzip", "trellis")
+"""Names that an artifact may hold; the last four are not of this file."""
 
 LONG_STREAM_BYTES = 1 << 20
 """Streams beyond this are not tried by brotli, unless the recipe names it."""
@@ -2699,6 +2982,285 @@ def _artifact_rotation(entry: object) -> NoRotation | Hadamard:
     return Hadamard(seed=fields["seed"])
 
 
+# ---- fairway.quant.classes -------------------------------------------------------------------------------------------
+# Range coding with a model for each class of rows or columns, where their symbols differ in spread.
+
+
+_CLASSES_ROUNDS = 4
+MOST_CLASSES = 16
+
+
+def stream_shapes(tensors: Sequence[StoredTensor], stream: str) -> list[tuple[int, int]]:
+    """Rows and columns of the matrices whose symbols lie in a stream, in their order."""
+    return [(tensor.shape[0], tensor.shape[1]) for tensor in tensors if tensor.stream == stream]
+
+
+def payload_parts(payload: bytes, place: int, count: int) -> list[bytes]:
+    """The parts whose sizes stand at ``place``, to the payload's end."""
+    start = place + 4 * count
+    if len(payload) < start:
+        raise MalformedError(f"payload of classes ends at byte {len(payload)}, before its parts begin")
+    sizes = struct.unpack_from(f"<{count}I", payload, place)
+    if start + sum(sizes) != len(payload):
+        raise MalformedError(f"parts of classes end at byte {start + sum(sizes)}, the payload has {len(payload)}")
+    parts = []
+    for size in sizes:
+        parts.append(payload[start : start + size])
+        start += size
+    return parts
+
+
+def read_lines(quant: QuantSpec, part: bytes, lines: int, kinds: int) -> Tensor:
+    """The class of each line."""
+    class_L = byte_tensor(decompress(quant, "range", part, raw_size=lines, value_bytes=1))
+    if int(class_L.max()) >= kinds:
+        raise MalformedError(f"a line has class {int(class_L.max())}, but there are {kinds}")
+    return class_L
+
+
+def pair_classes(
+    symbols_N: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    row_counts: Sequence[int],
+    column_counts: Sequence[int],
+    table_bits: float,
+) -> tuple[float, Tensor, Tensor]:
+    """Bits, the class of each row, and for each class of rows the class of each column: the best that were tried."""
+    rows_LS = line_counts(symbols_N, shapes, 1)
+    best: tuple[float, Tensor, Tensor] | None = None
+    for kinds in row_counts:
+        row_L, _ = line_classes(rows_LS, kinds, table_bits)
+        row_N = spread_lines(row_L, shapes, 1)
+        row_bits = _classes_line_bits(row_L, kinds)
+        columns = [line_counts(symbols_N, shapes, 0, row_N == kind) for kind in range(kinds)]
+        for count in column_counts:
+            found = [line_classes(counts_LS, count, table_bits) for counts_LS in columns]
+            bits = row_bits + sum(each for _, each in found)
+            if best is None or bits < best[0]:
+                best = bits, row_L, torch.stack([class_L for class_L, _ in found])
+    assert best is not None
+    return best
+
+
+def spread_pairs(row_L: Tensor, column_RL: Tensor, shapes: Sequence[tuple[int, int]], count: int) -> Tensor:
+    """For each symbol its row's class times ``count`` plus its column's class."""
+    row_N = spread_lines(row_L, shapes, 1)
+    pair_N = torch.empty(len(row_N), dtype=torch.int16)
+    for kind, column_L in enumerate(column_RL):
+        of_kind_N = row_N == kind
+        pair_N[of_kind_N] = kind * count + spread_lines(column_L, shapes, 0)[of_kind_N].to(torch.int16)
+    return pair_N
+
+
+def byte_tensor(raw: bytes) -> Tensor:
+    """Bytes as numbers, with memory of their own."""
+    # bytearray: torch wants memory that it may write to
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint8)
+
+
+def spread_lines(line_L: Tensor, shapes: Sequence[tuple[int, int]], axis: int) -> Tensor:
+    """A value of each line to each symbol of that line."""
+    spread, start = [], 0
+    for rows, columns in shapes:
+        lines = rows if axis else columns
+        of_matrix = line_L[start : start + lines]
+        spread.append(of_matrix.repeat(columns) if axis else of_matrix.repeat_interleave(rows))
+        start += lines
+    return torch.cat(spread)
+
+
+def line_counts(
+    symbols_N: Tensor, shapes: Sequence[tuple[int, int]], axis: int, chosen_N: Tensor | None = None
+) -> Tensor:
+    """How often each symbol occurs in each line, of all or of those that are chosen."""
+    lines = sum(shape[1 - axis] for shape in shapes)
+    line_N = spread_lines(torch.arange(lines, dtype=torch.int32), shapes, axis)
+    places_N = line_N.mul_(256).add_(symbols_N)
+    if chosen_N is not None:
+        places_N = places_N[chosen_N]
+    return places_N.bincount(minlength=256 * lines).view(lines, 256)
+
+
+def line_classes(counts_LS: Tensor, count: int, table_bits: float) -> tuple[Tensor, float]:
+    """Class of each line and the bits of all: by spread at first, then by which class's model takes fewest bits.
+
+    ``table_bits`` is what one more model costs.
+    """
+    used_S = counts_LS.any(0)
+    counts_LS = counts_LS[:, used_S].double()
+    sizes = torch.arange(256)[used_S]
+    distance_S = torch.where(sizes < 128, sizes, 256 - sizes).double()
+    order_L = (counts_LS @ distance_S / counts_LS.sum(1).clamp_min(1)).argsort(stable=True)
+    class_L = torch.empty_like(order_L)
+    class_L[order_L] = torch.arange(len(order_L)) * count // len(order_L)
+    for _ in range(_CLASSES_ROUNDS):
+        class_L = (counts_LS @ _classes_costs(counts_LS, class_L, count).T).argmin(1)
+    costs_KS = _classes_costs(counts_LS, class_L, count)
+    bits = float((counts_LS @ costs_KS.T).gather(1, class_L[:, None]).sum())
+    return class_L.to(torch.uint8), bits + _classes_line_bits(class_L, count) + count * table_bits
+
+
+def _classes_line_bits(class_L: Tensor, count: int) -> float:
+    """Bits of the lines' classes themselves."""
+    shares_K = class_L.bincount(minlength=count).double() / len(class_L)
+    return float(torch.special.entr(shares_K).sum()) / 0.6931471805599453 * len(class_L)
+
+
+def _classes_costs(counts_LS: Tensor, class_L: Tensor, count: int) -> Tensor:
+    """Bits of each symbol under each class's frequencies; a quarter of an occurrence for those that never occur."""
+    sums_KS = torch.zeros(count, counts_LS.shape[1], dtype=torch.float64).index_add_(0, class_L, counts_LS) + 0.25
+    return -(sums_KS / sums_KS.sum(1, keepdim=True)).log2()
+
+
+# ---- fairway.quant.trellis_codec -------------------------------------------------------------------------------------
+# Range coding of symbols that are paths of a trellis: half of each symbol's parity-mates never need be told apart.
+
+
+_TRELLIS_ROW_COUNTS, _TRELLIS_COLUMN_COUNTS = (1, 2, 4), (1, 2, 4, 8, 16)
+_TRELLIS_TABLE_BITS = 1200.0
+"""What one more class costs: two tables, one a parity, and what their words leave unused."""
+
+_TrellisBytes = np.ndarray[Any, np.dtype[np.uint8]]
+_TrellisPlaces = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def stream_grid(quant: QuantSpec, stream: str) -> Grid | TrellisGrid | None:
+    """The grid of a stream's symbols; None for a stream that has no grid of a role."""
+    return grid_of(Role(stream), quant) if stream in list(Role) else None
+
+
+def trellis_stream(quant: QuantSpec, tensors: Sequence[StoredTensor], stream: str, raw: bytes) -> StoredStream:
+    """A stream of symbols that all lie on paths."""
+    grid = stream_grid(quant, stream)
+    assert isinstance(grid, TrellisGrid), (stream, grid)
+    shapes = stream_shapes(tensors, stream)
+    return StoredStream(stream, "trellis", trellis_encoded(raw, shapes, grid.states, grid.segment), len(raw))
+
+
+def trellis_encoded(raw: bytes, shapes: Sequence[tuple[int, int]], states: int, segment: int) -> bytes:
+    """The payload; equal input gives equal output. ``GateError`` if some symbols are on no path."""
+    symbol_N = byte_tensor(raw)
+    _, row_L, column_RL = pair_classes(
+        symbol_N, shapes, _TRELLIS_ROW_COUNTS, _TRELLIS_COLUMN_COUNTS, _TRELLIS_TABLE_BITS
+    )
+    kinds, count = len(column_RL), int(column_RL.max()) + 1
+    place_N, active = _trellis_walk(shapes, segment)
+    walked_N = symbol_N.numpy()[place_N]
+    _trellis_check(walked_N, active, states)
+    context_N = spread_pairs(row_L, column_RL, shapes, count).numpy()[place_N] * 2 + (walked_N & 1)
+    halves = [(walked_N[context_N == context].view(np.int8) >> 1) for context in range(2 * kinds * count)]
+    parts = [range_encoded(each.tobytes(), 1) for each in (row_L.numpy(), *column_RL.numpy(), *halves)]
+    sizes = [*map(len, halves), *map(len, parts)]
+    head = struct.pack(f"<BHBB{len(sizes)}I", states.bit_length() - 1, segment, kinds, count, *sizes)
+    return b"".join([head, *parts])
+
+
+def trellis_decoded(quant: QuantSpec, payload: bytes, shapes: Sequence[tuple[int, int]]) -> bytes:
+    """The stream again; ``ArtifactError`` for a payload that ``trellis_encoded`` does not write."""
+    head = payload.ljust(5, b"\0")
+    log_states, segment, kinds, count = struct.unpack_from("<BHBB", head)
+    states, start = 1 << log_states, 5 + 8 * kinds * count
+    is_sound = states in (1, *TRELLIS_STATES) and segment and kinds in range(1, MOST_CLASSES + 1)
+    if not is_sound or count not in range(1, MOST_CLASSES + 1) or len(payload) < start:
+        raise MalformedError(
+            f"payload of a trellis is damaged: 2**{log_states} states, {segment} rows a segment,"
+            f" {kinds} times {count} classes, {len(payload)} bytes"
+        )
+    sizes = struct.unpack_from(f"<{2 * kinds * count}I", payload, 5)
+    parts = payload_parts(payload, start, 1 + kinds + len(sizes))
+    row_L = read_lines(quant, parts[0], sum(shape[0] for shape in shapes), kinds)
+    columns = sum(shape[1] for shape in shapes)
+    column_RL = torch.stack([read_lines(quant, part, columns, count) for part in parts[1 : 1 + kinds]])
+    place_N, active = _trellis_walk(shapes, segment)
+    if sum(sizes) != len(place_N):
+        raise MalformedError(f"payload of a trellis has {sum(sizes)} symbols instead of {len(place_N)}")
+    halves = [
+        np.frombuffer(decompress(quant, "range", part, raw_size=size, value_bytes=1), np.uint8)
+        for part, size in zip(parts[1 + kinds :], sizes, strict=True)
+    ]
+    symbol_N = np.empty(len(place_N), np.uint8)
+    context_N = spread_pairs(row_L, column_RL, shapes, count).numpy()[place_N] * 2
+    symbol_N[place_N] = _trellis_walked(halves, context_N, active, states)
+    return symbol_N.tobytes()
+
+
+def _trellis_walked(
+    halves: Sequence[_TrellisBytes], context_N: np.ndarray[Any, np.dtype[np.int16]], active: Sequence[int], states: int
+) -> _TrellisBytes:
+    """Symbols in the order of the walk: each path takes the next half of its context, row after row."""
+    h0, h1 = map(np.uint8, trellis_checks(states))
+    state_L: np.ndarray[Any, Any] = np.zeros(active[0], np.uint8)
+    symbol_N = np.empty(len(context_N), np.uint8)
+    starts = [0] * len(halves)
+    start = 0
+    for lanes in active:
+        stop = start + lanes
+        state_L = state_L[:lanes]
+        odd_L = state_L & 1
+        context_L = context_N[start:stop] + odd_L
+        half_L = np.empty(lanes, np.uint8)
+        counts = np.bincount(context_L, minlength=len(halves)).tolist()
+        pieces = []
+        for context, count in enumerate(counts):
+            pieces.append(halves[context][starts[context] : starts[context] + count])
+            starts[context] += count
+        taken_L = np.concatenate(pieces)
+        if len(taken_L) != lanes:
+            raise MalformedError("paths of a trellis take more symbols of one parity than there are")
+        # stable sorts of short integers take one pass
+        half_L[context_L.argsort(kind="stable")] = taken_L
+        symbol_N[start:stop] = half_L << 1 | odd_L
+        state_L = state_L >> 1 ^ odd_L * h0 ^ (half_L & 1) * h1
+        start = stop
+    return symbol_N
+
+
+def _trellis_check(symbol_N: _TrellisBytes, active: Sequence[int], states: int) -> None:
+    """``GateError`` unless every path goes where its symbols say."""
+    h0, h1 = map(np.uint8, trellis_checks(states))
+    state_L: np.ndarray[Any, Any] = np.zeros(active[0], np.uint8)
+    start = 0
+    for lanes in active:
+        symbol_L = symbol_N[start : start + lanes]
+        odd_L = symbol_L & 1
+        if not np.array_equal(odd_L, state_L[:lanes] & 1):
+            raise GateError(f"symbols of a trellis of {states} states must be a path through it; round them again")
+        state_L = state_L[:lanes] >> 1 ^ odd_L * h0 ^ (symbol_L >> 1 & 1) * h1
+        start += lanes
+
+
+def _trellis_walk(shapes: Sequence[tuple[int, int]], segment: int) -> tuple[_TrellisPlaces, list[int]]:
+    """Where in the stream each symbol of the walk lies, and of how many paths each step of the walk is."""
+    starts, lengths, offset = [], [], 0
+    for rows, columns in shapes:
+        for first in range(0, rows, segment):
+            starts.append(np.arange(columns, dtype=np.int64) * rows + offset + first)
+            lengths.append(np.full(columns, min(segment, rows - first)))
+        offset += rows * columns
+    start_L, length_L = np.concatenate(starts), np.concatenate(lengths)
+    # longest first, so that paths that have ended lie behind those that go on
+    order_L = (-length_L).argsort(kind="stable")
+    start_L, length_L = start_L[order_L], length_L[order_L]
+    active = [int((length_L > step).sum()) for step in range(int(length_L[0]))]
+    return np.concatenate([start_L[:lanes] + step for step, lanes in enumerate(active)]), active
+
+
+# ---- fairway.quant.triangle ------------------------------------------------------------------------------------------
+# Q and O of some layers made symmetric after training, and stored as one triangle each (#1214, recipes D.5).
+
+
+def square(triangle_1N: Tensor) -> Tensor:
+    """The symmetric matrix of a triangle; ``ArtifactError`` if so many entries make none."""
+    entries = triangle_1N.numel()
+    width = (isqrt(8 * entries + 1) - 1) // 2
+    if width * (width + 1) // 2 != entries:
+        raise ArtifactError(f"a triangle must have 1, 3, 6, 10, ... entries, got {entries}")
+    rows, columns = torch.triu_indices(width, width)
+    w_DD = torch.empty(width, width, dtype=triangle_1N.dtype)
+    w_DD[rows, columns] = w_DD[columns, rows] = triangle_1N[0]
+    return w_DD
+
+
 # ---- fairway.quant.pipeline ------------------------------------------------------------------------------------------
 # Weights to an artifact and back, in order: gates, rotation, rounding, packing; and the other way round.
 
@@ -2821,6 +3383,9 @@ def pack(
     tensors = tuple(StoredTensor(t.name, t.shape, t.role, t.bits) for t in treatments)
     streams = []
     for stream, raw in to_streams(tensors, quantized).items():
+        if isinstance(stream_grid(quant, stream), TrellisGrid):
+            streams.append(trellis_stream(quant, tensors, stream, raw))
+            continue
         codec, payload = compress(quant, raw, value_bytes=value_bytes(stream))
         streams.append(StoredStream(stream, codec, payload, len(raw)))
     return write_artifact(Artifact(tensors, tuple(streams), quant.rotation, extra))
@@ -2830,6 +3395,9 @@ def restore_quantized(artifact: Artifact, quant: QuantSpec) -> QuantizedModel:
     """Symbols, steps and kept tensors of an artifact; ``ArtifactError`` if a payload or a value is damaged."""
     streams = {}
     for s in artifact.streams:
+        if s.codec == "trellis" and isinstance(stream_grid(quant, s.name), TrellisGrid):
+            streams[s.name] = trellis_decoded(quant, s.payload, stream_shapes(artifact.tensors, s.name))
+            continue
         streams[s.name] = decompress(quant, s.codec, s.payload, raw_size=s.raw_size, value_bytes=value_bytes(s.name))
     assert streams.keys() == raw_sizes(artifact.tensors).keys()
     quantized = from_streams(artifact.tensors, streams)
@@ -2868,6 +3436,329 @@ def unpack(data: bytes, quant: QuantSpec, *, fold: bool = True) -> tuple[dict[st
         turn_II = turns.get(input_part(tensor.name) or "")
         state[tensor.name] = w_OI if turn_II is None else unbake(w_OI, turn_II)
     return state, artifact.header()
+
+
+# ---- fairway.quant.slopes --------------------------------------------------------------------------------------------
+# Steps at which all matrices have one slope of loss over bits, and the slope that fills a file (pure).
+
+
+_SLOPES_ALL = 256.0
+"""Binary logarithm of nats a bit, or of its inverse, beyond whatever a curve has."""
+_SLOPES_TRIES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What one matrix costs at steps an octave apart, the first one ``2**first`` times that of its role's grid."""
+
+    name: str
+    first: int
+    bits: Sequence[float]
+    """Of the whole matrix, at each step."""
+    nats: Sequence[float]
+    """By which the loss rises."""
+    least: float = -math.inf
+    """Octaves that the step may not fall below."""
+
+    def octaves_at(self, slope: float) -> float:
+        """The step, as octaves above the grid's, where the curve has 2**slope nats a bit; rises with ``slope``.
+
+        Between two steps the curve has the slope of the chord, in the middle. Steps above the lower convex hull are
+        passed over; beyond the outermost chords nats are quadratic in the step.
+        """
+        corners = self._hull()
+        if len(corners) == 1:
+            return max(self.least, float(self.first + corners[0]))
+        middles = [self.first + (i + j) / 2 for i, j in zip(corners[:-1], corners[1:], strict=True)]
+        slopes = [self._slope(i, j) for i, j in zip(corners[:-1], corners[1:], strict=True)]
+        place = sum(each < slope for each in slopes)
+        if place == 0:
+            found = middles[0] + (slope - slopes[0]) / 2
+        elif place == len(slopes):
+            found = middles[-1] + (slope - slopes[-1]) / 2
+        else:
+            share = (slope - slopes[place - 1]) / (slopes[place] - slopes[place - 1])
+            found = middles[place - 1] + share * (middles[place] - middles[place - 1])
+        finest, coarsest = (max(self.least, float(self.first + corner)) for corner in (corners[0], corners[-1]))
+        return min(max(found, finest), coarsest)
+
+    def bits_at(self, octaves: float) -> float:
+        """Bits of the matrix at such a step."""
+        return _slopes_between(self.bits, octaves - self.first)
+
+    def nats_at(self, octaves: float) -> float:
+        """By how much the loss rises at such a step."""
+        logs = [math.log2(max(nats, 1e-300)) for nats in self.nats]
+        return float(2.0 ** _slopes_between(logs, octaves - self.first))
+
+    def _slope(self, fine: int, coarse: int) -> float:
+        return math.log2(self.nats[coarse] - self.nats[fine]) - math.log2(self.bits[fine] - self.bits[coarse])
+
+    def _hull(self) -> list[int]:
+        """Places of the steps that some slope would choose, from fine to coarse."""
+        # a step that saves no bits, or loses no nats, settles which of the two is worse
+        places: list[int] = []
+        for place in range(len(self.bits)):
+            while places and self.nats[places[-1]] >= self.nats[place]:
+                places.pop()
+            if not places or self.bits[place] < self.bits[places[-1]]:
+                while len(places) > 1 and self._slope(places[-2], places[-1]) >= self._slope(places[-1], place):
+                    places.pop()
+                places.append(place)
+        return places
+
+
+def _slopes_between(values: Sequence[float], place: float) -> float:
+    """Linear between neighbours, and on along the line of the outermost two."""
+    below = min(max(math.floor(place), 0), len(values) - 2)
+    return values[below] + (values[below + 1] - values[below]) * (place - below)
+
+
+def allocation(curves: Sequence[Curve], slope: float) -> dict[str, float]:
+    """What each matrix's steps are multiplied by, at one slope for all (binary logarithm of nats a bit)."""
+    return {curve.name: float(2.0 ** curve.octaves_at(slope)) for curve in curves}
+
+
+def allocated_bits(curves: Sequence[Curve], slope: float) -> float:
+    """Bits of all matrices together at that slope; falls with it."""
+    return sum(curve.bits_at(curve.octaves_at(slope)) for curve in curves)
+
+
+def fitting_slope(
+    curves: Sequence[Curve], size: Callable[[float], int], target_bytes: int, tolerance_bytes: int
+) -> float:
+    """The slope whose true ``size`` is at most the target, and by no more than the tolerance below it.
+
+    Bisection, but each try is where the curves have the middle of that range, were they as far from the truth as at
+    the try before; halfway where that leads out of what is known. More is left unused only if all steps are as fine as
+    they may be, or sizes jump. ``GateError`` if not even the coarsest steps fit.
+    """
+    low, high = -_SLOPES_ALL, _SLOPES_ALL
+    most, least = allocated_bits(curves, low), allocated_bits(curves, high)
+    best: tuple[int, float] | None = None
+    excess = 0.0
+    for _ in range(_SLOPES_TRIES):
+        slope = _slopes_of_bytes(curves, target_bytes - tolerance_bytes / 2 - excess)
+        if not low < slope < high:
+            slope = (low + high) / 2
+        found, bits = size(slope), allocated_bits(curves, slope)
+        if found <= target_bytes:
+            best, high = max(best or (found, slope), (found, slope)), slope
+            if found >= target_bytes - tolerance_bytes or bits >= most - 1:
+                break
+        else:
+            low = slope
+            if bits <= least + 1:
+                raise GateError(f"artifact must have at most {target_bytes} bytes, got {found} at the coarsest steps")
+        excess = found - bits / 8
+    if best is None:
+        raise GateError(f"artifact must have at most {target_bytes} bytes, got more at {_SLOPES_TRIES} slopes")
+    return best[1]
+
+
+def _slopes_of_bytes(curves: Sequence[Curve], wanted: float) -> float:
+    """Where the curves have so many bytes, or the nearest end of what they may have."""
+    low, high = -_SLOPES_ALL, _SLOPES_ALL
+    for _ in range(40):
+        middle = (low + high) / 2
+        if allocated_bits(curves, middle) / 8 > wanted:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+# ---- fairway.quant.rates ---------------------------------------------------------------------------------------------
+# Bytes to where the loss feels them most: steps of all matrices by one Lagrangian.
+
+
+_RATES_GRIDS = (Grid, TrellisGrid)
+_RATES_OCTAVES = range(-3, 6)
+"""Steps at which rates and losses are measured, as powers of two times those of the roles' grids."""
+_RATES_LEAST_CLIP = 5.0
+"""Standard deviations of a row at which a grid may clip; a finer step would clip more."""
+_RATES_BITS = 8
+_RATES_TRELLIS_LOSS = 0.76
+"""Error along paths over that of scalar steps of equal rate: 0.72 to 0.80 in the roles of trained pocket models."""
+
+
+def rounded_to_fit(
+    model: Gpt,
+    hessians: Mapping[str, Tensor],
+    quant: QuantSpec,
+    rates: Lagrangian,
+    extra: Mapping[str, Any],
+    events: EventLog | None = None,
+    rounds: Rounder | None = None,
+    ranks: Ranks | None = None,
+) -> QuantizedModel:
+    """What ``rotate_gptq`` gives at the steps that fill the recipe's file; ``extra`` is what the artifact will carry.
+
+    ``hessians`` holds row sensitivities, too. Where ``ranks`` round together, all go by the first one's curves: by
+    their own, of which a last bit may differ, they might not round equally often. Events ``rates_try`` tell each slope
+    and its artifact's true size, ``rate`` what a matrix was allotted. ``GateError`` as for ``rotate_gptq``, if no steps
+    fit, or if a sensitivity is missing.
+    """
+    state = {name: tensor.detach().cpu() for name, tensor in unbank(model.state_dict(), model.spec).items()}
+    treatments = [
+        t
+        for t in plan({name: tensor.shape for name, tensor in state.items()}, quant)
+        if isinstance(t.grid, _RATES_GRIDS)
+    ]
+    check_hessians(hessians, {t.name: t.shape[1] for t in treatments})
+    sensitivity = {t.name: row_sensitivity(t.name, hessians) for t in treatments}
+    turns = rotations({name: tensor.shape for name, tensor in state.items()}, quant.rotation)
+    weights, moments = rates_baked(treatments, state, hessians, turns)
+    curves = measured_curves(treatments, weights, moments, sensitivity, quant, rounds, ranks)
+
+    tried: dict[float, dict[str, Both]] = {}
+
+    def size(slope: float) -> int:
+        scaled = rated(treatments, allocation(curves, slope))
+        tried[slope] = round_rated(scaled, weights, moments, quant, rounds)
+        found = len(pack(rotate_gptq(model, hessians, quant, None, lambda *_: tried[slope]), quant, extra))
+        if events is not None:
+            events.emit("rates_try", nats_a_byte=8 * 2.0**slope, artifact_bytes=found)
+        return found
+
+    slope = fitting_slope(curves, size, rates.target_bytes, rates.tolerance_bytes)
+    chosen = tried[slope]
+    if turns:
+        # for the log alone, so not at every try
+        plain = round_rated(rated(treatments, allocation(curves, slope)), state, hessians, quant, rounds)
+        chosen = {name: (plain[name][0], rounded) for name, (_, rounded) in chosen.items()}
+    if events is not None:
+        _rates_tell(events, curves, treatments, sensitivity, slope, rates)
+    return rotate_gptq(model, hessians, quant, events, lambda *_: chosen)
+
+
+def _rates_tell(
+    events: EventLog,
+    curves: Sequence[Curve],
+    treatments: Sequence[Treatment],
+    sensitivity: Mapping[str, Tensor],
+    slope: float,
+    rates: Lagrangian,
+) -> None:
+    weights = {t.name: t.shape[0] * t.shape[1] for t in treatments}
+    for curve in curves:
+        octaves = curve.octaves_at(slope)
+        events.emit(
+            "rate",
+            name=curve.name,
+            factor=2.0**octaves,
+            bits_a_weight=curve.bits_at(octaves) / weights[curve.name],
+            sensitivity=float(sensitivity[curve.name].sum()),
+            nats=curve.nats_at(octaves),
+            nats_by_hand=curve.nats_at(0.0),
+        )
+    events.emit(
+        "rates",
+        target_bytes=rates.target_bytes,
+        nats_a_byte=8 * 2.0**slope,
+        nats=sum(curve.nats_at(curve.octaves_at(slope)) for curve in curves),
+        nats_by_hand=sum(curve.nats_at(0.0) for curve in curves),
+    )
+
+
+def rated(treatments: Sequence[Treatment], factors: Mapping[str, float]) -> list[Treatment]:
+    """The plan with steps so many times as wide."""
+    found = []
+    for t in treatments:
+        assert False, t
+        found.append(replace(t, grid=replace(t.grid, clip_sigmas=t.grid.clip_sigmas * factors[t.name])))
+    return found
+
+
+def round_rated(
+    treatments: Sequence[Treatment],
+    weights: Mapping[str, Tensor],
+    moments: Mapping[str, Tensor],
+    quant: QuantSpec,
+    rounds: Rounder | None,
+) -> dict[str, Both]:
+    """Each matrix in the basis that it is given in, once, for both; by ``rounds`` where there is one."""
+    if rounds is not None:
+        return rounds(treatments, weights, moments, {}, quant)
+    found = {}
+    for t in treatments:
+        assert t.grid is not None, t
+        rounded = round_matrix(t.name, weights[t.name].float(), moments[t.name].float(), t.grid, quant)
+        found[t.name] = rounded, rounded
+    return found
+
+
+def rates_baked(
+    treatments: Sequence[Treatment],
+    state: Mapping[str, Tensor],
+    hessians: Mapping[str, Tensor],
+    turns: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Matrices and their Hessians in the basis of the artifact, float32, on the CPU."""
+    weights, moments = {}, {}
+    for t in treatments:
+        w_OI, h_II = state[t.name].float(), hessians[t.name].cpu().float()
+        turn_II = turns.get(input_part(t.name) or "")
+        if turn_II is not None:
+            w_OI, h_II = bake(w_OI, turn_II), bake_hessian(h_II, turn_II)
+        weights[t.name], moments[t.name] = w_OI, h_II
+    return weights, moments
+
+
+def measured_curves(
+    treatments: Sequence[Treatment],
+    weights: Mapping[str, Tensor],
+    moments: Mapping[str, Tensor],
+    sensitivity: Mapping[str, Tensor],
+    quant: QuantSpec,
+    rounds: Rounder | None = None,
+    ranks: Ranks | None = None,
+) -> list[Curve]:
+    """Bits and nats of every matrix; bits are entropies of a matrix's own symbols (order 0)."""
+    grids = {t.name: t.grid for t in treatments if isinstance(t.grid, _RATES_GRIDS)}
+    scalar = [replace(t, grid=scalar_grid(grids[t.name])) for t in treatments]
+    bits_MS = torch.empty(len(grids), len(_RATES_OCTAVES), dtype=torch.float64)
+    nats_MS = torch.empty_like(bits_MS)
+    for place, octave in enumerate(_RATES_OCTAVES):
+        found = round_rated(rated(scalar, dict.fromkeys(grids, 2.0**octave)), weights, moments, quant, rounds)
+        for row, (name, grid) in enumerate(grids.items()):
+            _, rounded = found[name]
+            error_OI = weights[name] - decode(rounded.symbols, rounded.steps)
+            lost_O = (error_OI @ moments[name] * error_OI).sum(1).double() / moments[name].double().trace()
+            less = _RATES_TRELLIS_LOSS if isinstance(grid, TrellisGrid) else 1.0
+            nats_MS[row, place] = (sensitivity[name] * lost_O).sum() * less
+            bits_MS[row, place] = _rates_entropy(rounded.symbols)
+    if ranks is not None:
+        both_2MS = torch.stack([bits_MS, nats_MS]).to(ranks.device)
+        ranks.broadcast_([both_2MS])
+        bits_MS, nats_MS = both_2MS.cpu()
+    return [
+        Curve(name, _RATES_OCTAVES[0], bits, nats, math.log2(_RATES_LEAST_CLIP / grid.clip_sigmas))
+        for (name, grid), bits, nats in zip(grids.items(), bits_MS.tolist(), nats_MS.tolist(), strict=True)
+    ]
+
+
+def row_sensitivity(name: str, measured: Mapping[str, Tensor]) -> Tensor:
+    """Nats a row's loss is worth (``row_sensitivities``), in float64; ``GateError`` if it was not measured."""
+    found = measured.get(f"{name}{ROW_SENSITIVITY_END}")
+    if found is None:
+        raise GateError(f"sensitivity of {name} is missing; calibrate this checkpoint again")
+    return found.cpu().double()
+
+
+def scalar_grid(grid: Grid | TrellisGrid) -> Grid:
+    """Of the same rate, and so many bits that hardly a weight is clipped."""
+    # of a trellis the even symbols, whose step is twice as wide
+    step = grid.clip_sigmas / largest_symbol(grid.bits) * (2 if isinstance(grid, TrellisGrid) else 1)
+    clip = step * largest_symbol(_RATES_BITS)
+    return Grid(bits=_RATES_BITS, clip_sigmas=clip, scale_floor=grid.scale_floor)
+
+
+def _rates_entropy(symbols: Tensor) -> float:
+    """Bits that symbols take under their own frequencies."""
+    counts = (symbols.flatten().long() + 128).bincount().double()
+    counts = counts[counts > 0]
+    return float((counts * (counts.sum() / counts).log2()).sum())
 
 
 # ---- fairway.runtime.files -------------------------------------------------------------------------------------------
@@ -3261,12 +4152,16 @@ class LoraEvaluator:
             self._bank = _bank_part(self._bank, slice(0, len(going)))
             self._optimizer.keep(len(going))
         if going:
-            raw_logits_BCV = self._chunk_logits(going, inputs[: len(going)], self._bank)
+            raw_logits_BCV = chunk_logits(
+                self._model, going, inputs[: len(going)], looped=self._looped, hooks=self._bank.hooks()
+            )
             self._raw_logits_BCV = raw_logits_BCV
             logits += softcap(raw_logits_BCV.detach(), self._model.spec.softcap).unbind()
         if ending:
             with torch.no_grad():
-                raw_logits_BCV = self._chunk_logits(ending, inputs[len(going) :], leaving)
+                raw_logits_BCV = chunk_logits(
+                    self._model, ending, inputs[len(going) :], looped=self._looped, hooks=leaving.hooks()
+                )
                 capped_BCV = softcap(raw_logits_BCV, self._model.spec.softcap)
             logits += [row_CV[: span.targets] for row_CV, span in zip(capped_BCV, ending, strict=True)]
         return logits
@@ -3301,22 +4196,22 @@ class LoraEvaluator:
             self._bank.parameters(), [spec.lr * scale for scale in self._bank.lr_multipliers(spec.slot_lr_slope)], spec
         )
 
-    def _chunk_logits(
-        self, spans: Sequence[Span], inputs: Sequence[Tensor], bank: LoraBank
-    ) -> Tensor:
-        """Raw logits of the last ``span.targets`` inputs of each row; shorter chunks are padded at their end."""
-        hooks = bank.hooks()
-        tokens_BT = pad_sequence(list(inputs), batch_first=True)
-        hidden_BTD = self._model.hidden(tokens_BT, looped=self._looped, hooks=hooks)
-        longest = max(span.targets for span in spans)
-        if len({(span.inputs, span.targets) for span in spans}) == 1:
-            hidden_BCD = hidden_BTD[:, -longest:]
-        else:
-            first_B = torch.tensor([span.inputs - span.targets for span in spans], device=tokens_BT.device)
-            rows_BC = first_B[:, None] + torch.arange(longest, device=tokens_BT.device)
-            rows_BC = rows_BC.clamp_max(tokens_BT.shape[1] - 1)
-            hidden_BCD = hidden_BTD.take_along_dim(rows_BC[:, :, None], dim=1)
-        return self._model.raw_logits(hidden_BCD, hooks)
+
+def chunk_logits(
+    model: Gpt, spans: Sequence[Span], inputs: Sequence[Tensor], *, looped: bool, hooks: Hooks
+) -> Tensor:
+    """Raw logits of the last ``span.targets`` inputs of each row; shorter chunks are padded at their end."""
+    tokens_BT = pad_sequence(list(inputs), batch_first=True)
+    hidden_BTD = model.hidden(tokens_BT, looped=looped, hooks=hooks)
+    longest = max(span.targets for span in spans)
+    if len({(span.inputs, span.targets) for span in spans}) == 1:
+        hidden_BCD = hidden_BTD[:, -longest:]
+    else:
+        first_B = torch.tensor([span.inputs - span.targets for span in spans], device=tokens_BT.device)
+        rows_BC = first_B[:, None] + torch.arange(longest, device=tokens_BT.device)
+        rows_BC = rows_BC.clamp_max(tokens_BT.shape[1] - 1)
+        hidden_BCD = hidden_BTD.take_along_dim(rows_BC[:, :, None], dim=1)
+    return model.raw_logits(hidden_BCD, hooks)
 
 
 def _bank_part(bank: LoraBank, rows: slice) -> LoraBank:
@@ -3995,6 +4890,17 @@ def single_evaluator(
             return PhasedEvaluator(own, method, sgd, context=context, looped=looped, seed=seed)
 
 
+def ledger_settings(spec: ScoreSpec, method: Method, *, seed: int, looped: bool) -> dict[str, Any]:
+    """What describes a method on the ledger."""
+    return {
+        **asdict(method),
+        "score_context": spec.context,
+        "batch_tokens": spec.batch_tokens,
+        "looped": looped,
+        "seed": seed,
+    }
+
+
 def base_sgd(
     model: Gpt,
     spec: ScoreSpec,
@@ -4053,13 +4959,7 @@ def evaluate(
         tally = referee.run(
             build_evaluator(model, spec, method, seed=seed, looped=looped, ranks=ranks, raw=raw),
             ledger,
-            settings={
-                **asdict(method),
-                "score_context": spec.context,
-                "batch_tokens": spec.batch_tokens,
-                "looped": looped,
-                "seed": seed,
-            },
+            settings=ledger_settings(spec, method, seed=seed, looped=looped),
             artifact_sha256=artifact_sha256,
             watch=watch,
         )
@@ -5011,7 +5911,7 @@ def calibrate_stage(run: Run, train_folder: Path, *, checkpoint: Path, hessians:
 
 
 def calibrated(run: Run, model: Gpt, train_folder: Path, stage: Stage) -> dict[str, Tensor]:
-    """Hessians on the first training batches, and where bits follow gradients, their mean squares on the same."""
+    """Hessians on the first training batches, and where bits or rates follow gradients, their squares on the same."""
     looped = True
     gathered = collect(
         model,
@@ -5021,6 +5921,13 @@ def calibrated(run: Run, model: Gpt, train_folder: Path, stage: Stage) -> dict[s
         looped=looped,
         events=stage.log,
     )
+    gathered |= row_sensitivities(
+        model,
+        training_batches(run.recipe, train_folder, stage.ranks),
+        run.recipe.train.calibration_batches,
+        stage.ranks,
+        looped=looped,
+    )
     return gathered
 
 
@@ -5028,15 +5935,23 @@ def rotate_gptq_stage(run: Run, *, checkpoint: Path, hessians: Path, quantized: 
     """Weights and Hessians to integers, steps and kept tensors (safetensors)."""
     with open_stage(run, "rotate_gptq", events, alone=evaluates_alone(run.recipe)) as stage:
         model = restore_checkpoint(run, checkpoint, torch.device("cpu"))
-        gathered = load_tensors(hessians)
-        rounded = rounded_model(run, model, gathered, stage)
+        rounded = rounded_model(run, model, load_tensors(hessians), stage)
         save_quantized(quantized, rounded)
         stage.log.emit("done", seconds=stage.seconds)
 
 
 def rounded_model(run: Run, model: Gpt, gathered: Mapping[str, Tensor], stage: Stage) -> QuantizedModel:
     """One model rounded by its Hessians: by all ranks together where they share the work."""
-    return rotate_gptq(model, gathered, run.recipe.quant, stage.log)
+    return rounded_to_fit(
+        model,
+        gathered,
+        run.recipe.quant,
+        run.recipe.quant.rates,
+        {"recipe_sha256": run.recipe_sha256, "seed": run.seed},
+        stage.log,
+        None,
+        None,
+    )
 
 
 def compress_stage(run: Run, *, quantized: Path, artifact: Path, events: Path) -> int:
@@ -5141,12 +6056,15 @@ def evaluates_alone(recipe: Recipe) -> bool:
 
 
 def restore_checkpoint(run: Run, checkpoint: Path, device: torch.device) -> Gpt:
-    """The model of a checkpoint that this run's train stage wrote: the average."""
+    """The model of a checkpoint that this run's train stage wrote, unless it holds an ensemble's two."""
     return load_model(checkpoint, run.recipe.model, compute_dtype(device)).to(device)
 
 
 def restore_artifact(run: Run, artifact: Path, device: torch.device) -> Gpt:
-    """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online."""
+    """The model that the artifact's bytes give back, any rotation folded into its weights unless it is to be online.
+
+    An ensemble's artifact holds two: ``restore_artifact_pair``.
+    """
     data = artifact_bytes(artifact)
     state, _ = unpack(data, run.recipe.quant)
     return unpacked_model(run, state, device)
@@ -5474,20 +6392,31 @@ RECIPE = Recipe(
         ),
     ),
     quant=QuantSpec(
-        attention=Grid(
-            bits=6,
-            clip_sigmas=13.0,
+        attention=TrellisGrid(
+            bits=8,
+            clip_sigmas=26.63,
             scale_floor=1e-10,
+            states=64,
+            segment=256,
         ),
-        mlp=Grid(
-            bits=6,
-            clip_sigmas=12.0,
+        mlp=TrellisGrid(
+            bits=8,
+            clip_sigmas=24.57,
             scale_floor=1e-10,
+            states=64,
+            segment=256,
         ),
         embedding=Grid(
-            bits=7,
-            clip_sigmas=20.0,
+            kind="sigmas",
+            bits=8,
+            clip_sigmas=40.32,
             scale_floor=1e-10,
+        ),
+        rates=Lagrangian(
+            cap_bytes=500000,
+            code_bytes=31200,
+            headroom_bytes=2000,
+            tolerance_bytes=2000,
         ),
         rounding=Gptq(
             damp=0.01,
@@ -5541,8 +6470,8 @@ if __name__ == "__main__":
         CODE = CODE_FILE.read()
     PROGRAM = Program(
         recipe=RECIPE,
-        recipe_sha256="451990a3771680caf0f2e9f9afb1cc7d8e7547287c9c56721425d3eb93c32cb8",
-        forecast_bytes=386271,
+        recipe_sha256="fa1e601d99631b0b61d73198c7bb60e96c0a8b42b3e69f5f314223cb1b6adc94",
+        forecast_bytes=465423,
         data="data/embedded_v1024-dce0b379",
         code_sha256=hashlib.sha256(CODE).hexdigest(),
         code_bytes=len(CODE),

@@ -14,7 +14,7 @@ from fairway.records.statistics import Spread
 from fairway.records.submission import Byline, hardware, invalidity, sizes, spread_of, torch_versions
 from fairway.spec.data import DataSpec, EmbeddedCorpus, HubCorpus
 from fairway.spec.model import Loops, ModelSpec, TwoLanes
-from fairway.spec.quant import Gptq, Hadamard, QuantSpec
+from fairway.spec.quant import Gptq, Grid, Hadamard, Lagrangian, QuantileGrid, QuantSpec, TrellisGrid
 from fairway.spec.score import (
     AheadPasses,
     ChunkPasses,
@@ -144,10 +144,15 @@ def _model(model: ModelSpec) -> str:
 def _quantized(quant: QuantSpec) -> str:
     rotated = "rotated by signed Hadamard matrices, " if isinstance(quant.rotation, Hadamard) else ""
     rounded = "GPTQ" if isinstance(quant.rounding, Gptq) else "rounding to nearest"
-    return (
-        f"The weights were {rotated}brought to {quant.attention.bits} bits (attention), {quant.mlp.bits} (MLP) and"
-        f" {quant.embedding.bits} (embedding) by {rounded}"
-    )
+    words = f"The weights were {rotated}brought to {_bits(quant.attention)} (attention), {_bits(quant.mlp)} (MLP) and"
+    words += f" {_bits(quant.embedding)} (embedding) by {rounded}"
+    if isinstance(quant.rates, Lagrangian):
+        words += f", at steps that one Lagrangian chose for {quant.rates.target_bytes:,} bytes"
+    return words
+
+
+def _bits(grid: Grid | QuantileGrid | TrellisGrid) -> str:
+    return f"paths through a trellis of {grid.states} states" if isinstance(grid, TrellisGrid) else f"{grid.bits} bits"
 
 
 def _codecs(seeds: Sequence[SeedFacts]) -> str:
