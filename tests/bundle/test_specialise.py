@@ -136,6 +136,14 @@ def test_a_class_that_the_program_makes_itself_occurs_though_the_recipe_holds_no
     assert of_text(text, POCKET, "f(RECIPE.model)\n") == text
 
 
+def test_classes_that_a_constant_lists_are_not_known_by_its_name():
+    text = (
+        "KINDS = (NoLoops, Loops)\n\n\n"
+        "def f(spec: ModelSpec):\n    assert isinstance(spec.loops, KINDS)\n    return spec.loops\n"
+    )
+    assert of_text(text, POCKET, "f(RECIPE.model)\n") == text
+
+
 def test_a_field_of_a_named_tuple_that_nobody_sets_or_reads_goes():
     text = (
         "class Both(NamedTuple):\n    a: int\n    b: int | None = None\n    c: int | None = None\n    # about c\n\n\n"

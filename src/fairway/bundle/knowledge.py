@@ -357,7 +357,8 @@ class Knowledge:
             types is None
             or not types
             or _OTHER in types
-            or not asked <= self.defs.keys()
+            # a name may stand for classes that are listed elsewhere
+            or not all(isinstance(self.defs.get(name), ast.ClassDef) for name in asked)
             or not types <= self.specs | {"None"}
         ):
             return None
