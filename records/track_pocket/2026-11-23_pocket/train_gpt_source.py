@@ -3572,7 +3572,6 @@ def _slopes_of_bytes(curves: Sequence[Curve], wanted: float) -> float:
 # Bytes to where the loss feels them most: steps of all matrices by one Lagrangian.
 
 
-_RATES_GRIDS = (Grid, TrellisGrid)
 _RATES_OCTAVES = range(-3, 6)
 """Steps at which rates and losses are measured, as powers of two times those of the roles' grids."""
 _RATES_LEAST_CLIP = 5.0
@@ -3603,7 +3602,7 @@ def rounded_to_fit(
     treatments = [
         t
         for t in plan({name: tensor.shape for name, tensor in state.items()}, quant)
-        if isinstance(t.grid, _RATES_GRIDS)
+        if isinstance(t.grid, Grid | TrellisGrid)
     ]
     check_hessians(hessians, {t.name: t.shape[1] for t in treatments})
     sensitivity = {t.name: row_sensitivity(t.name, hessians) for t in treatments}
@@ -3665,7 +3664,7 @@ def rated(treatments: Sequence[Treatment], factors: Mapping[str, float]) -> list
     """The plan with steps so many times as wide."""
     found = []
     for t in treatments:
-        assert False, t
+        assert isinstance(t.grid, Grid | TrellisGrid), t
         found.append(replace(t, grid=replace(t.grid, clip_sigmas=t.grid.clip_sigmas * factors[t.name])))
     return found
 
@@ -3715,7 +3714,7 @@ def measured_curves(
     ranks: Ranks | None = None,
 ) -> list[Curve]:
     """Bits and nats of every matrix; bits are entropies of a matrix's own symbols (order 0)."""
-    grids = {t.name: t.grid for t in treatments if isinstance(t.grid, _RATES_GRIDS)}
+    grids = {t.name: t.grid for t in treatments if isinstance(t.grid, Grid | TrellisGrid)}
     scalar = [replace(t, grid=scalar_grid(grids[t.name])) for t in treatments]
     bits_MS = torch.empty(len(grids), len(_RATES_OCTAVES), dtype=torch.float64)
     nats_MS = torch.empty_like(bits_MS)
