@@ -106,9 +106,14 @@ def compiled_best_path(
     return symbol[:, :columns].contiguous()
 
 
+def c_compiler() -> str | None:
+    """The path of the compiler that makes the paths' code; None where there is none."""
+    return next((found for name in _COMPILED_NAMES if (found := shutil.which(name))), None)
+
+
 @lru_cache(maxsize=1)
 def _compiled_library() -> ctypes.CDLL:
-    compiler = next((found for name in _COMPILED_NAMES if (found := shutil.which(name))), None)
+    compiler = c_compiler()
     if compiler is None:
         raise GateError(
             f"engine compiled of a trellis needs a C compiler, but none of {', '.join(_COMPILED_NAMES)} is installed;"

@@ -10,7 +10,6 @@ of a bit away from it where the Hessian is white. GPTQ's feedback makes the rest
 not, but for one thing: columns differ in how much of an error later ones can make up for, and share a step.
 """
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from fairway.quant.gptq import gptq_batch, output_energy
 from fairway.quant.grid import decode, encode, largest_symbol, row_steps
 from fairway.quant.plan import input_part
 from fairway.quant.rotation import bake, bake_hessian, rotations
+from fairway.quant.trellis_compiled import c_compiler
 from fairway.runtime.seeding import generator
 from fairway.spec.quant import Gptq, Grid, Hadamard, TrellisGrid
 from fairway.spec.roles import Role, role_of
@@ -81,7 +81,7 @@ class Stack:
 
 def has_compiler() -> bool:
     """Whether paths can be found by compiled code; they are the same ones without, but take thirty times as long."""
-    return any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+    return c_compiler() is not None
 
 
 def study(inputs: Inputs) -> Result:
